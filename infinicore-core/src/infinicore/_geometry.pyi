@@ -1,0 +1,1 @@
+# Questions about layouts: for Cython only, nothing here is for Python.
