@@ -1,0 +1,127 @@
+// kernels/softmax.cpp -- softmax along any axis and causal_softmax over the last.
+// A row is widened into a line, shifted by its maximum, exponentiated and scaled; it is rounded once.
+#include <infinicore/operators/causal_softmax.h>
+#include <infinicore/operators/softmax.h>
+
+#include "../kernel.hpp"
+#include "../scratch.hpp"
+#include "../vec.hpp"
+
+#include <algorithm>
+
+namespace infini::cpu::INFINI_ISA {
+
+namespace {
+
+// out = exp(in - max) / sum; out may be in. A NaN, or a row of nothing but minus infinity, makes every value
+// NaN.
+template <class C> void softmax_row(const C *in, C *out, int64_t n) {
+  const C top = row_max(in, n);
+  for (int64_t i = 0; i < n; ++i) out[i] = vmath::exp(in[i] - top);
+  const C scale = C(1) / row_sum(out, n);
+  for (int64_t i = 0; i < n; ++i) out[i] *= scale;
+}
+
+// The same for rows of T with any strides; line has room for n.
+template <class T>
+void softmax_row(const T *x, int64_t x_step, T *y, int64_t y_step, int64_t n, compute_t<T> *line) {
+  if constexpr (std::is_same_v<T, compute_t<T>>)
+    if (x_step == 1 && y_step == 1) return softmax_row(x, y, n);
+  to_float(x, x_step, line, n);
+  softmax_row(line, line, n);
+  from_float(line, y, y_step, n);
+}
+
+int64_t row_grain(int64_t n) {
+  return std::max<int64_t>(1, 8 * 1024 / (n + 1));
+}
+
+}  // namespace
+
+class Softmax {
+ public:
+  explicit Softmax(const infini_softmax_args &call) : dtype_(call.x->dtype) {
+    dispatch_floats("softmax", dtype_, [](auto) {});
+    const infini_tensor &y = *call.y, &x = *call.x;
+    if (y.ndim == 0) return;  // softmax of a number: one row of one element
+    const int64_t axis = call.axis < 0 ? call.axis + y.ndim : call.axis;
+    if (axis < 0 || axis >= y.ndim)
+      throw Error(INFINI_STATUS_BAD_PARAM, "softmax: axis " + std::to_string(call.axis) +
+                                               " is outside a tensor of " + std::to_string(y.ndim) +
+                                               " dimensions");
+    for (int32_t d = 0; d < y.ndim; ++d)
+      if (d != axis) rows_.append(y.shape[d], {y.strides[d], x.strides[d]});
+    rows_.merge();
+    n_ = y.shape[axis];
+    y_step_ = y.strides[axis];
+    x_step_ = x.strides[axis];
+  }
+
+  uint64_t workspace() const { return 0; }
+
+  void execute(const infini_softmax_args &call, void *, infinirtStream_t) const {
+    dispatch_floats("softmax", dtype_, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      using C = compute_t<T>;
+      const T *x = static_cast<const T *>(call.x->data);
+      T *y = static_cast<T *>(call.y->data);
+      parallel_for(0, rows_.numel(), row_grain(n_), [&](int64_t begin, int64_t end) {
+        C *line = static_cast<C *>(scratch<Scratch::operands>(size_t(n_ + 1) * sizeof(C)));
+        rows_.for_each(begin, end, [&](const int64_t(&at)[2]) {
+          softmax_row(x + at[1], x_step_, y + at[0], y_step_, n_, line);
+        });
+      });
+    });
+  }
+
+ private:
+  int32_t dtype_;
+  Space<2> rows_;  // y, x
+  int64_t n_ = 1, y_step_ = 1, x_step_ = 1;
+};
+
+class CausalSoftmax {
+ public:
+  explicit CausalSoftmax(const infini_causal_softmax_args &call)
+      : dtype_(call.x->dtype),
+        rows_({call.y, call.x}, -2),
+        queries_(call.x->shape[call.x->ndim - 2]),
+        n_(call.x->shape[call.x->ndim - 1]),
+        y_step_(call.y->strides[call.y->ndim - 1]),
+        x_step_(call.x->strides[call.x->ndim - 1]) {
+    dispatch_floats("causal_softmax", dtype_, [](auto) {});
+  }
+
+  uint64_t workspace() const { return 0; }
+
+  void execute(const infini_causal_softmax_args &call, void *, infinirtStream_t) const {
+    dispatch_floats("causal_softmax", dtype_, [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      using C = compute_t<T>;
+      const T *x = static_cast<const T *>(call.x->data);
+      T *y = static_cast<T *>(call.y->data);
+      parallel_for(0, rows_.numel(), row_grain(n_), [&](int64_t begin, int64_t end) {
+        C *line = static_cast<C *>(scratch<Scratch::operands>(size_t(n_ + 1) * sizeof(C)));
+        int64_t row = begin;  // rows are not merged: the innermost of them is the query
+        rows_.for_each(begin, end, [&](const int64_t(&at)[2]) {
+          const int64_t seen = std::min(n_, n_ - queries_ + row++ % queries_ + 1);
+          T *out = y + at[0];
+          if (seen > 0) softmax_row(x + at[1], x_step_, out, y_step_, seen, line);
+          // The others weigh nothing; a query before every key has a softmax of nothing.
+          const T rest = from_float<T>(seen > 0 ? C(0) : C(__builtin_nan("")));
+          for (int64_t i = std::max<int64_t>(0, seen); i < n_; ++i) out[i * y_step_] = rest;
+        });
+      });
+    });
+  }
+
+ private:
+  int32_t dtype_;
+  Space<2> rows_;  // y, x
+  int64_t queries_, n_, y_step_, x_step_;
+};
+
+INFINI_CPU_KERNEL(softmax, Softmax)
+INFINI_CPU_KERNEL(causal_softmax, CausalSoftmax)
+
+}  // namespace infini::cpu::INFINI_ISA
