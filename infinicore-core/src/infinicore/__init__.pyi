@@ -1,0 +1,315 @@
+# The public names of infinicore as type checkers see them.
+# What it imports from infinicore.ops and its __all__ are written by infinicore-core/stubs.py.
+from builtins import bool as _bool
+from builtins import float as _float
+from builtins import int as _int
+from typing import Any
+
+from infinicore import context as context
+from infinicore import errors as errors
+from infinicore import interop as interop
+from infinicore import lib as lib
+from infinicore import nn as nn
+from infinicore import ops as ops
+from infinicore import report as report
+from infinicore import utils as utils
+from infinicore._backend import backends as backends
+from infinicore._device import device as device
+from infinicore._device import device_info as device_info
+from infinicore._device import memory_info as memory_info
+from infinicore._device import synchronize as synchronize
+from infinicore._dispatch import cache_clear as cache_clear
+from infinicore._dispatch import cache_info as cache_info
+from infinicore._dispatch import fallback as fallback
+from infinicore._dispatch import fallback_counts as fallback_counts
+from infinicore._dispatch import set_cache_limit as set_cache_limit
+from infinicore._dtype import ALIASES as ALIASES
+from infinicore._dtype import DTYPES as DTYPES
+from infinicore._dtype import dtype as dtype
+from infinicore._storage import empty_cache as empty_cache
+from infinicore._storage import memory_stats as memory_stats
+from infinicore._storage import reset_peak_memory_stats as reset_peak_memory_stats
+from infinicore._stream import DeviceEvent as DeviceEvent
+from infinicore._stream import Stream as Stream
+from infinicore._stream import current_stream as current_stream
+from infinicore._stream import stream as stream
+from infinicore._tensor import Tensor as Tensor
+from infinicore.context import get_device as get_device
+from infinicore.context import get_device_count as get_device_count
+from infinicore.context import get_stream as get_stream
+from infinicore.context import is_graph_recording as is_graph_recording
+from infinicore.context import set_device as set_device
+from infinicore.context import start_graph_recording as start_graph_recording
+from infinicore.context import stop_graph_recording as stop_graph_recording
+from infinicore.context import sync_device as sync_device
+from infinicore.context import sync_stream as sync_stream
+from infinicore.creation import arange as arange
+from infinicore.creation import empty as empty
+from infinicore.creation import empty_like as empty_like
+from infinicore.creation import from_blob as from_blob
+from infinicore.creation import from_dlpack as from_dlpack
+from infinicore.creation import from_list as from_list
+from infinicore.creation import from_numpy as from_numpy
+from infinicore.creation import from_torch as from_torch
+from infinicore.creation import full as full
+from infinicore.creation import full_like as full_like
+from infinicore.creation import narrow as narrow
+from infinicore.creation import ones as ones
+from infinicore.creation import ones_like as ones_like
+from infinicore.creation import strided_empty as strided_empty
+from infinicore.creation import strided_from_blob as strided_from_blob
+from infinicore.creation import zeros as zeros
+from infinicore.creation import zeros_like as zeros_like
+from infinicore.errors import ArgumentTypeError as ArgumentTypeError
+from infinicore.errors import BackendError as BackendError
+from infinicore.errors import BackendUnavailable as BackendUnavailable
+from infinicore.errors import DTypeError as DTypeError
+from infinicore.errors import DeviceMismatch as DeviceMismatch
+from infinicore.errors import DeviceNotFound as DeviceNotFound
+from infinicore.errors import Error as Error
+from infinicore.errors import ExchangeError as ExchangeError
+from infinicore.errors import InternalError as InternalError
+from infinicore.errors import InvalidArgument as InvalidArgument
+from infinicore.errors import OperatorNotSupported as OperatorNotSupported
+from infinicore.errors import OutOfMemory as OutOfMemory
+from infinicore.errors import OutOfRange as OutOfRange
+from infinicore.errors import PeerFailed as PeerFailed
+from infinicore.errors import ShapeError as ShapeError
+from infinicore.errors import StrideError as StrideError
+from infinicore.errors import Timeout as Timeout
+from infinicore.errors import UnknownDevice as UnknownDevice
+from infinicore.graph import Graph as Graph
+from infinicore.graph import graph as graph
+from infinicore.ops import RopeAlgo as RopeAlgo
+from infinicore.ops import abs as abs
+from infinicore.ops import add as add
+from infinicore.ops import add_rms_norm as add_rms_norm
+from infinicore.ops import argmax as argmax
+from infinicore.ops import attention as attention
+from infinicore.ops import cast as cast
+from infinicore.ops import cat as cat
+from infinicore.ops import causal_softmax as causal_softmax
+from infinicore.ops import conv as conv
+from infinicore.ops import div as div
+from infinicore.ops import embedding as embedding
+from infinicore.ops import equal as equal
+from infinicore.ops import gemm as gemm
+from infinicore.ops import greater as greater
+from infinicore.ops import greater_equal as greater_equal
+from infinicore.ops import layer_norm as layer_norm
+from infinicore.ops import less as less
+from infinicore.ops import less_equal as less_equal
+from infinicore.ops import linear as linear
+from infinicore.ops import matmul as matmul
+from infinicore.ops import mul as mul
+from infinicore.ops import neg as neg
+from infinicore.ops import not_equal as not_equal
+from infinicore.ops import paged_attention as paged_attention
+from infinicore.ops import pow as pow
+from infinicore.ops import random_sample as random_sample
+from infinicore.ops import random_sample_batch as random_sample_batch
+from infinicore.ops import rearrange as rearrange
+from infinicore.ops import rms_norm as rms_norm
+from infinicore.ops import rope as rope
+from infinicore.ops import silu as silu
+from infinicore.ops import softmax as softmax
+from infinicore.ops import sub as sub
+from infinicore.ops import sum as sum
+from infinicore.ops import swiglu as swiglu
+from infinicore.ops import topkrouter as topkrouter
+from infinicore.printing import get_printoptions as get_printoptions
+from infinicore.printing import printoptions as printoptions
+from infinicore.printing import set_printoptions as set_printoptions
+
+__all__ = [
+    "ALIASES",
+    "ArgumentTypeError",
+    "BackendError",
+    "BackendUnavailable",
+    "DTYPES",
+    "DTypeError",
+    "DeviceEvent",
+    "DeviceMismatch",
+    "DeviceNotFound",
+    "Error",
+    "ExchangeError",
+    "Graph",
+    "InternalError",
+    "InvalidArgument",
+    "OperatorNotSupported",
+    "OutOfMemory",
+    "OutOfRange",
+    "PeerFailed",
+    "RopeAlgo",
+    "ShapeError",
+    "Stream",
+    "StrideError",
+    "Tensor",
+    "Timeout",
+    "UnknownDevice",
+    "abs",
+    "add",
+    "add_rms_norm",
+    "add_rms_norm_",
+    "arange",
+    "argmax",
+    "attention",
+    "backends",
+    "bfloat16",
+    "bool",
+    "byte",
+    "cache_clear",
+    "cache_info",
+    "cast",
+    "cat",
+    "causal_softmax",
+    "cdouble",
+    "cfloat",
+    "chalf",
+    "complex128",
+    "complex16",
+    "complex32",
+    "complex64",
+    "context",
+    "conv",
+    "current_stream",
+    "device",
+    "device_info",
+    "div",
+    "double",
+    "dtype",
+    "embedding",
+    "empty",
+    "empty_cache",
+    "empty_like",
+    "equal",
+    "errors",
+    "fallback",
+    "fallback_counts",
+    "float",
+    "float16",
+    "float32",
+    "float64",
+    "float8",
+    "float8_e4m3fn",
+    "from_blob",
+    "from_dlpack",
+    "from_list",
+    "from_numpy",
+    "from_torch",
+    "full",
+    "full_like",
+    "gemm",
+    "get_device",
+    "get_device_count",
+    "get_printoptions",
+    "get_stream",
+    "graph",
+    "greater",
+    "greater_equal",
+    "half",
+    "int",
+    "int16",
+    "int32",
+    "int64",
+    "int8",
+    "interop",
+    "is_graph_recording",
+    "layer_norm",
+    "less",
+    "less_equal",
+    "lib",
+    "linear",
+    "long",
+    "matmul",
+    "memory_info",
+    "memory_stats",
+    "mul",
+    "narrow",
+    "neg",
+    "nn",
+    "not_equal",
+    "ntops",
+    "ones",
+    "ones_like",
+    "ops",
+    "paged_attention",
+    "pow",
+    "printoptions",
+    "random_sample",
+    "random_sample_batch",
+    "rearrange",
+    "report",
+    "reset_peak_memory_stats",
+    "rms_norm",
+    "rope",
+    "set_cache_limit",
+    "set_device",
+    "set_printoptions",
+    "short",
+    "silu",
+    "softmax",
+    "squeeze",
+    "start_graph_recording",
+    "stop_graph_recording",
+    "stream",
+    "strided_empty",
+    "strided_from_blob",
+    "sub",
+    "sum",
+    "swiglu",
+    "sync_device",
+    "sync_stream",
+    "synchronize",
+    "topkrouter",
+    "uint16",
+    "uint32",
+    "uint64",
+    "uint8",
+    "unsqueeze",
+    "use_ntops",
+    "utils",
+    "zeros",
+    "zeros_like",
+]
+
+byte: dtype
+bool: dtype
+int8: dtype
+int16: dtype
+int32: dtype
+int64: dtype
+uint8: dtype
+uint16: dtype
+uint32: dtype
+uint64: dtype
+float8: dtype
+float16: dtype
+float32: dtype
+float64: dtype
+complex16: dtype
+complex32: dtype
+complex64: dtype
+complex128: dtype
+bfloat16: dtype
+half: dtype
+float: dtype
+double: dtype
+short: dtype
+int: dtype
+long: dtype
+chalf: dtype
+cfloat: dtype
+cdouble: dtype
+float8_e4m3fn: dtype
+
+def squeeze(input: Tensor, dim: _int) -> Tensor: ...
+def unsqueeze(input: Tensor, dim: _int) -> Tensor: ...
+def add_rms_norm_(
+    y: Tensor, residual_out: Tensor, a: Tensor, b: Tensor, weight: Tensor, epsilon: _float = 1e-5
+) -> tuple[Tensor, Tensor]: ...
+
+# Looked up at first use.
+__version__: str
+use_ntops: _bool
+ntops: Any  # None where it is not installed
