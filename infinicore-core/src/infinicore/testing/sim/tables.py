@@ -1,0 +1,140 @@
+# The plug-in tables of a backend as Python objects, through ctypes: for tests of the tables themselves.
+# Programs use infinicore's own interface; only a test wants to pass what core never would.
+"""Call the members of a backend's plug-in tables directly."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import infinicore
+from infinicore import _status, errors
+from infinicore._backend import RUNTIME_MEMBERS
+
+__all__ = ["CCL_MEMBERS", "Table", "Tables", "alone"]
+
+# Members of infini_ccl in order.
+CCL_MEMBERS = (
+    "unique_id", "init_rank", "init_all", "destroy", "group_start", "group_end", "all_reduce", "reduce",
+    "broadcast", "all_gather", "all_gather_v", "reduce_scatter", "reduce_scatter_v", "all_to_all", "send",
+    "receive", "barrier",
+)  # fmt: skip
+
+_NOT_READY = 102
+_EXCEPTIONS: dict[int, type[errors.Error]] = {
+    3: errors.InvalidArgument,
+    6: errors.DeviceNotFound,
+    7: errors.BackendError,
+    10: errors.DTypeError,
+    100: errors.OutOfMemory,
+    103: errors.Timeout,
+    104: errors.PeerFailed,
+}
+
+
+class _Backend(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", ctypes.c_uint32),
+        ("abi_major", ctypes.c_uint16),
+        ("abi_minor", ctypes.c_uint16),
+        ("name", ctypes.c_char_p),
+        ("vendor", ctypes.c_char_p),
+        ("version", ctypes.c_char_p),
+        ("device_type", ctypes.c_int32),
+        ("dlpack_type", ctypes.c_int32),
+        ("open", ctypes.c_void_p),
+        ("runtime", ctypes.c_void_p),
+        ("ccl", ctypes.c_void_p),
+        ("operator_count", ctypes.c_uint64),
+        ("operators", ctypes.c_void_p),
+        ("flags", ctypes.c_uint64),
+    ]
+
+
+class Table:
+    """A table of functions that return a status: each is a method that raises what the status stands for.
+
+    Arguments are ctypes values, integers (for what C declares as ``int32_t``) or None. A member that may
+    answer "not ready" returns False for that, and every member returns True when it succeeds.
+    """
+
+    def __init__(self, address: int, members: tuple[str, ...]) -> None:
+        header = 8  # bytes of infini_header
+        pointers = (ctypes.c_void_p * len(members)).from_address(address + header)
+        for name, pointer in zip(members, pointers, strict=True):
+            setattr(self, name, self._method(name, pointer))
+
+    @staticmethod
+    def _method(name: str, pointer: int) -> Any:
+        function = ctypes.CFUNCTYPE(ctypes.c_int)(pointer)
+
+        def call(*arguments: Any) -> bool:
+            status = function(*arguments)
+            if status not in (0, _NOT_READY):
+                _fail(name, status)
+            return status == 0
+
+        return call
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"the table has no member {name!r}")
+
+
+class Tables:
+    """The tables of a backend that is ready.
+
+    Attributes
+    ----------
+    runtime, ccl : Table
+    operators : int
+        How many operators it offers.
+    """
+
+    def __init__(self, backend: _Backend) -> None:
+        self.runtime = Table(backend.runtime, RUNTIME_MEMBERS)
+        self.ccl: Any = Table(backend.ccl, CCL_MEMBERS) if backend.ccl else None
+        self.operators = backend.operator_count
+
+    @classmethod
+    def of(cls, name: str) -> Tables:
+        """The tables of backend `name`, which is opened first."""
+        plugin = infinicore.backends[name].open().plugin
+        assert plugin is not None  # it is ready
+        capsule = importlib.import_module(plugin.module).capsule
+        return cls(_Backend.from_address(_address(capsule)))
+
+
+def _address(capsule: object) -> int:
+    get_name = ctypes.pythonapi.PyCapsule_GetName
+    get_name.argtypes, get_name.restype = [ctypes.py_object], ctypes.c_char_p
+    get_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+    get_pointer.argtypes, get_pointer.restype = [ctypes.py_object, ctypes.c_char_p], ctypes.c_void_p
+    return int(get_pointer(capsule, get_name(capsule)))
+
+
+# Where core keeps the message that the plug-in stored on this thread.
+_last_message = ctypes.CFUNCTYPE(ctypes.c_char_p)(_address(vars(_status)["__pyx_capi__"]["last_message"]))
+
+
+def _fail(name: str, status: int) -> NoReturn:
+    message = (_last_message() or b"").decode()
+    raise _EXCEPTIONS.get(status, errors.Error)(f"{name}: {message} (status {status})")
+
+
+def alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a function on a thread of its own.
+
+    Core remembers which device it made current on a thread; what ``set_device`` of a table does there behind
+    its back must not meet anything else.
+    """
+
+    @functools.wraps(function)
+    def run(*arguments: Any, **keywords: Any) -> Any:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(function, *arguments, **keywords).result()
+
+    return run
