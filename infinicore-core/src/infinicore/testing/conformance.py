@@ -1,0 +1,432 @@
+# Run a drawn call on a device and compare it with the operator's own reference in float64, and that with
+# PyTorch. Shipped, so that a plug-in is certified with the very checks that core uses on itself.
+"""Conformance of a device's operators."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import infinicore as ic
+from infinicore.schema import DTYPES, CallParameter, Parameter, Schema
+from infinicore.testing.strategies import NUMPY, PARTS, DrawnCall, DrawnTensor, decode, encode, itemsize
+from infinicore.testing.tolerance import Tolerance, mismatches, tolerance
+
+__all__ = ["WITNESSES", "Image", "agree", "check", "invoke", "judge", "place", "reference", "witness"]
+
+
+# ---- on a device ---------------------------------------------------------------------------------
+
+
+class Image:
+    """The memory of a drawn tensor, between guard elements that must keep their pattern.
+
+    Attributes
+    ----------
+    drawn : DrawnTensor
+    before : numpy.ndarray
+        What the storage holds before the call, as opaque items.
+    """
+
+    def __init__(self, drawn: DrawnTensor) -> None:
+        self.drawn = drawn
+        size, layout = itemsize(drawn.dtype), drawn.layout
+        pattern = np.resize(np.frombuffer(b"\xa5\x3c\x96\x5a\xc3", np.uint8), layout.size * size)
+        self.before = pattern.copy().view(f"V{size}")
+        if drawn.values is not None:
+            layout.of(self.before)[...] = encode(drawn.values, drawn.dtype)
+
+    def memory(self) -> np.ndarray:
+        """Read what the storage holds after the call, guards included."""
+        raise NotImplementedError
+
+    def values(self) -> np.ndarray:
+        """Read the tensor's values."""
+        return decode(self.drawn.layout.of(self.memory()), self.drawn.dtype)
+
+    def strayed(self, *, written: bool) -> bool:
+        """Tell whether memory changed that should not: the guards, or all of it where nothing is written."""
+        after, before = self.memory(), self.before.copy()
+        if written:
+            for memory in (after, before):
+                self.drawn.layout.of(memory)[...] = np.zeros((), before.dtype)
+        return after.tobytes() != before.tobytes()
+
+
+class PlacedTensor(Image):
+    """A drawn tensor in a device's memory."""
+
+    def __init__(self, drawn: DrawnTensor, device: ic.device) -> None:
+        super().__init__(drawn)
+        layout = drawn.layout
+        self.storage = ic.from_numpy(self.before.view(np.uint8)).to(device)
+        self.tensor = ic.strided_from_blob(
+            self.storage.data_ptr() + layout.offset * itemsize(drawn.dtype),
+            layout.shape,
+            layout.strides,
+            dtype=getattr(ic, NAMES[drawn.dtype]),
+            device=device,
+        )
+
+    def memory(self) -> np.ndarray:
+        """Read the storage back to the host."""
+        ic.synchronize(self.tensor.device)
+        content = np.array(self.storage.to("cpu").numpy())
+        return content.view(self.before.dtype)
+
+
+#: Short name of a dtype -> its name in the `infinicore` namespace.
+NAMES = {short: long for short, (_, long) in DTYPES.items()}
+
+
+def place(call: DrawnCall, make: Callable[[DrawnTensor], Image]) -> list[Any]:
+    """Give every tensor of a call its memory: an entry per slot, as in the call."""
+    placed: list[Any] = []
+    for value in call.slots:
+        if isinstance(value, DrawnTensor):
+            placed.append(make(value))
+        elif isinstance(value, tuple) and value and isinstance(value[0], DrawnTensor):
+            placed.append(tuple(make(item) for item in value))
+        else:
+            placed.append(value)
+    for out, given in call.alias.items():
+        placed[out] = placed[given]
+    return placed
+
+
+def operand(item: Any) -> Any:
+    """Return what a call passes for a placed slot: its tensor, a list of tensors, or the scalar itself."""
+    if isinstance(item, PlacedTensor):
+        return item.tensor
+    if isinstance(item, tuple) and item and isinstance(item[0], PlacedTensor):
+        return [part.tensor for part in item]
+    return item
+
+
+def invoke(
+    schema: Schema, function: Callable[..., Any], slots: list[Any], *, give_out: bool
+) -> tuple[Any, ...]:
+    """Call an operator as Python does.
+
+    Parameters
+    ----------
+    schema
+        Its signature.
+    function
+        What to call, e.g. ``infinicore.add``.
+    slots
+        An entry per slot: tensor, list of tensors, scalar or None.
+    give_out
+        Pass ``out=``.
+
+    Returns
+    -------
+    tuple
+        The tensors that came back, one per slot of ``schema.call.returns``.
+    """
+    positional, keywords = [], {}
+    for parameter in schema.call.parameters:
+        if parameter.slot == CallParameter.RESERVED:
+            continue
+        if parameter.slot == CallParameter.OUT:
+            inout = [index for index in schema.call.outputs if schema.parameters[index].role == "inout"]
+            if give_out or inout:
+                outs = tuple(slots[index] for index in schema.call.outputs)
+                keywords[parameter.name] = outs if len(outs) > 1 else outs[0]
+        elif parameter.keyword_only:
+            keywords[parameter.name] = slots[parameter.slot]
+        else:
+            positional.append(slots[parameter.slot])
+    result = function(*positional, **keywords)
+    return result if isinstance(result, tuple) else (result,)
+
+
+# ---- what is right -------------------------------------------------------------------------------
+
+
+def widened(drawn: DrawnTensor) -> np.ndarray:
+    """Return the values of a tensor, rounded to its dtype, then exact in float64, complex128 or integers."""
+    assert drawn.values is not None
+    kind = drawn.values.dtype.kind
+    if kind in "biu":
+        return drawn.values
+    return drawn.values.astype(np.complex128 if kind == "c" else np.float64)
+
+
+def reference(call: DrawnCall) -> list[np.ndarray]:
+    """Compute the outputs of a call with the operator's NumPy body, in float64: one array per output slot."""
+    schema, values = call.schema, list(call.slots)
+    for p in schema.tensors:
+        value = values[p.index]
+        if p.role == "out":
+            values[p.index] = np.empty(value.layout.shape, NUMPY[value.dtype])
+        elif isinstance(value, tuple):
+            values[p.index] = tuple(widened(item) for item in value)
+        elif value is not None:
+            values[p.index] = widened(value)
+    resolved = call.resolved()
+    for p in schema.scalars:
+        values[p.index] = resolved.values[p.index]
+    for index in resolved.expand:
+        if values[index] is not None:
+            values[index] = np.broadcast_to(values[index], resolved.specs[index].shape)
+    # A mean of nothing is NaN, as it should be; NumPy also warns about it.
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return [np.asarray(array) for array in schema.run_reference(values)]
+
+
+def describe(
+    parameter: Parameter, got: np.ndarray, want: np.ndarray, wrong: np.ndarray, allowed: Tolerance
+) -> str:
+    """Say how a result is wrong: how often, and where first."""
+    where = tuple(int(index[0]) for index in np.nonzero(np.atleast_1d(wrong)))
+    first = where if got.ndim else ()
+    return (
+        f"{parameter.name}: {int(wrong.sum())} of {wrong.size} elements are wrong; first at {list(first)}: "
+        f"got {got[first]!r}, want {want[first]!r} (allowed: {allowed})"
+    )
+
+
+def check(
+    call: DrawnCall, device: ic.device, *, tolerances: Callable[[str, str], Tolerance] = tolerance
+) -> None:
+    """Run a call on a device and compare everything it did with what it should have done.
+
+    Parameters
+    ----------
+    call
+        Drawn by `infinicore.testing.strategies.calls`.
+    device
+        Where to run it.
+    tolerances
+        ``(operator, dtype) -> Tolerance``.
+
+    Raises
+    ------
+    AssertionError
+        A result is wrong, has the wrong shape, dtype or device, or other memory was written too.
+    infinicore.OperatorNotSupported
+        The device has no kernel for this combination.
+    """
+    schema = call.schema
+    placed = place(call, lambda drawn: PlacedTensor(drawn, device))
+    slots = [operand(item) for item in placed]
+    results = invoke(schema, getattr(ic.ops, schema.call.name), slots, give_out=call.give_out)
+    returned = dict(zip(schema.call.returns, results, strict=True))
+
+    problems, got = [], {}
+    for p in schema.outputs:
+        result = returned.get(p.index)
+        if call.give_out or p.role == "inout":
+            got[p.index] = placed[p.index].values()
+            if (
+                result is not None
+                and result.data_ptr() != placed[p.index].tensor.data_ptr()
+                and result.numel()
+            ):
+                problems.append(f"{p.name}: what came back is not the tensor that was given")
+        else:
+            assert result is not None
+            problems += differences(p, call.slots[p.index], result, device)
+            got[p.index] = read(result, call.slots[p.index].dtype)
+    problems += judge(call, placed, got, tolerances)
+    assert not problems, f"{call} on {device}:\n  " + "\n  ".join(problems)
+
+
+def judge(
+    call: DrawnCall,
+    placed: list[Any],
+    got: dict[int, np.ndarray],
+    tolerances: Callable[[str, str], Tolerance] = tolerance,
+) -> list[str]:
+    """List what is wrong with the results of a call.
+
+    Parameters
+    ----------
+    call
+        What was run.
+    placed
+        The memory of its tensors, from `place`.
+    got
+        Output slot -> the values found there.
+    tolerances
+        ``(operator, dtype) -> Tolerance``.
+    """
+    schema, problems = call.schema, []
+    for p, want in zip(schema.outputs, reference(call), strict=True):
+        dtype, values = call.slots[p.index].dtype, got[p.index]
+        if values.shape != want.shape:
+            problems.append(f"{p.name}: shape {values.shape}, the reference has {want.shape}")
+            continue
+        allowed = tolerances(schema.name, NAMES[dtype])
+        wrong = mismatches(values, want, allowed, PARTS.get(dtype, dtype))
+        if wrong.any():
+            problems.append(describe(p, values, want, wrong, allowed))
+
+    written = {p.index for p in schema.outputs if call.give_out or p.role == "inout"}
+    written |= set(call.alias.values())
+    for p in schema.tensors:
+        parts = placed[p.index] if isinstance(placed[p.index], tuple) else (placed[p.index],)
+        if any(part is not None and part.strayed(written=p.index in written) for part in parts):
+            problems.append(f"{p.name}: memory was written that does not belong to a result")
+    return problems
+
+
+def differences(parameter: Parameter, drawn: DrawnTensor, result: ic.Tensor, device: ic.device) -> list[str]:
+    """List how an allocated result differs in kind from what the signature promises."""
+    problems = []
+    if tuple(result.shape) != drawn.layout.shape:
+        problems.append(f"{parameter.name}: shape {tuple(result.shape)}, should be {drawn.layout.shape}")
+    if result.dtype is not getattr(ic, NAMES[drawn.dtype]):
+        problems.append(f"{parameter.name}: {result.dtype}, should be {NAMES[drawn.dtype]}")
+    if result.device != device:
+        problems.append(f"{parameter.name}: on {result.device}, should be on {device}")
+    return problems
+
+
+def read(tensor: ic.Tensor, dtype: str) -> np.ndarray:
+    """Read the values of any tensor, whichever dtype it has."""
+    ic.synchronize(tensor.device)
+    host = tensor.to("cpu").contiguous()
+    size = itemsize(dtype)
+    count = host.numel() * size
+    if not count:
+        return np.zeros(tuple(tensor.shape), NUMPY[dtype])
+    flat = ic.from_blob(host.data_ptr(), (count,), dtype=ic.uint8, device="cpu")
+    memory = np.array(flat.numpy()).view(f"V{size}").reshape(tuple(tensor.shape))
+    return decode(memory, dtype)
+
+
+# ---- the second witness --------------------------------------------------------------------------
+
+
+def _attention(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
+    """Write k and v into the caches at pos, then attend causally, queries grouped over key heads."""
+    (heads, length, _), pos = a["q"].shape, a["pos"]
+    k_cache, v_cache = a["k_cache"].clone(), a["v_cache"].clone()
+    k_cache[:, pos : pos + length], v_cache[:, pos : pos + length] = a["k"], a["v"]
+    groups = heads // k_cache.shape[0] if k_cache.shape[0] else 1
+    keys, values = (c[:, : pos + length].repeat_interleave(groups, 0) for c in (k_cache, v_cache))
+    mask = torch.ones(length, pos + length, dtype=torch.bool).tril(pos)
+    out = torch.nn.functional.scaled_dot_product_attention(a["q"][None], keys[None], values[None], mask)[0]
+    return out.permute(1, 0, 2), k_cache, v_cache
+
+
+def _layer_norm(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
+    x = a["input"]
+    centred = x - x.mean(-1, keepdim=True)
+    deviation = 1 / torch.sqrt((centred * centred).mean(-1, keepdim=True) + a["eps"])
+    output = torch.nn.functional.layer_norm(x, x.shape[-1:], a["weight"], a["bias"], a["eps"])
+    return output, centred * deviation, deviation[..., 0]
+
+
+def _rms_norm(torch: Any, x: Any, weight: Any, epsilon: float) -> Any:
+    return torch.nn.functional.rms_norm(x, x.shape[-1:], weight, epsilon)
+
+
+def _add_rms_norm(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
+    total = a["a"] + a["b"]
+    return _rms_norm(torch, total, a["weight"], a["epsilon"]), total
+
+
+def _linear(torch: Any, a: dict[str, Any]) -> Any:
+    product = a["alpha"] * torch.nn.functional.linear(a["input"], a["weight"])
+    return product if a["bias"] is None else product + a["bias"]
+
+
+def _conv(torch: Any, a: dict[str, Any]) -> Any:
+    x, w = a["x"], a["w"]
+    function = (torch.nn.functional.conv1d, torch.nn.functional.conv2d, torch.nn.functional.conv3d)[
+        x.ndim - 3
+    ]
+    groups = x.shape[1] // w.shape[1]
+    return function(x, w, a["b"], a["strides"], a["pads"], a["dilations"], groups)
+
+
+def _causal_softmax(torch: Any, a: dict[str, Any]) -> Any:
+    x = a["x"]
+    rows, columns = x.shape[-2:]
+    hidden = ~torch.ones(rows, columns, dtype=torch.bool).tril(columns - rows)
+    return torch.softmax(x.masked_fill(hidden, float("-inf")), -1)
+
+
+def _sum(torch: Any, a: dict[str, Any]) -> Any:
+    axes = a["dim"] or tuple(range(a["input"].ndim))
+    return torch.sum(a["input"], axes, a["keepdim"]) if axes else a["input"].clone()
+
+
+#: Operator -> ``function(torch, arguments by slot name)``, for those that PyTorch has too.
+WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
+    "add": lambda torch, a: a["input"] + a["other"],
+    "sub": lambda torch, a: a["input"] - a["other"],
+    "mul": lambda torch, a: a["input"] * a["other"],
+    "div": lambda torch, a: a["input"] / a["other"],
+    "pow": lambda torch, a: torch.pow(a["input"], a["other"]),
+    "equal": lambda torch, a: a["input"] == a["other"],
+    "not_equal": lambda torch, a: a["input"] != a["other"],
+    "less": lambda torch, a: a["input"] < a["other"],
+    "less_equal": lambda torch, a: a["input"] <= a["other"],
+    "greater": lambda torch, a: a["input"] > a["other"],
+    "greater_equal": lambda torch, a: a["input"] >= a["other"],
+    "neg": lambda torch, a: -a["input"],
+    "abs": lambda torch, a: torch.abs(a["input"]),
+    "silu": lambda torch, a: torch.nn.functional.silu(a["input"]),
+    "swiglu": lambda torch, a: a["input"] * torch.nn.functional.silu(a["other"]),
+    "zeros": lambda torch, a: torch.zeros_like(a["x"]),
+    "ones": lambda torch, a: torch.ones_like(a["x"]),
+    "gemm": lambda torch, a: a["alpha"] * (a["a"] @ a["b"]) + (a["beta"] * a["c"] if a["beta"] else 0),
+    "linear": _linear,
+    "conv": _conv,
+    "rms_norm": lambda torch, a: _rms_norm(torch, a["x"], a["weight"], a["epsilon"]),
+    "add_rms_norm": _add_rms_norm,
+    "layer_norm": _layer_norm,
+    "softmax": lambda torch, a: torch.softmax(a["x"], a["axis"]),
+    "causal_softmax": _causal_softmax,
+    "attention": _attention,
+    "embedding": lambda torch, a: torch.nn.functional.embedding(a["input"].long(), a["weight"]),
+    "cat": lambda torch, a: torch.cat(list(a["tensors"]), a["dim"]),
+    "rearrange": lambda torch, a: a["src"].clone(),
+    "sum": _sum,
+    "argmax": lambda torch, a: torch.argmax(a["input"], a["dim"], a["keepdim"]),
+}
+
+
+def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
+    """Compute the outputs of a call with PyTorch, in float64; None where it has no such operator or dtype."""
+    function = WITNESSES.get(call.schema.name)
+    if function is None:
+        return None
+    resolved = call.resolved()
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, DrawnTensor):
+            return torch.from_numpy(np.array(widened(value)))
+        return tuple(map(convert, value)) if isinstance(value, tuple) else value
+
+    arguments: dict[str, Any] = {}
+    for p in call.schema.parameters:
+        if p.role == "out":
+            continue
+        arguments[p.name] = convert(call.slots[p.index]) if p.is_tensor else resolved.values[p.index]
+        if p.is_tensor and p.index in resolved.expand:
+            arguments[p.name] = arguments[p.name].expand(resolved.specs[p.index].shape)
+    try:
+        result = function(torch, arguments)
+    except (NotImplementedError, RuntimeError) as error:
+        if "not implemented for" in str(error) or "does not support" in str(error):
+            return None
+        raise
+    results = result if isinstance(result, tuple) else (result,)
+    return [array.numpy() for array in results]
+
+
+def agree(got: np.ndarray, want: np.ndarray) -> bool:
+    """Tell whether the reference and the second witness mean the same, up to rounding in float64."""
+    if want.dtype.kind in "biu":
+        return bool((got == want).all())
+    with np.errstate(all="ignore"):
+        return bool(np.allclose(got, want, rtol=1e-9, atol=1e-9, equal_nan=True))

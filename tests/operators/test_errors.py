@@ -1,0 +1,210 @@
+# What operators say to wrong arguments: an exception of infinicore that names operator, argument and both
+# values. And nothing that a caller passes, however wrong, ends the process.
+"""Bad input to operators."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import infinicore as ic
+from infinicore.schema import DTYPES, OPERATORS, Parameter, Schema
+from infinicore.testing.conformance import invoke
+
+LONG = {short: long for short, (_, long) in DTYPES.items()}
+# Sizes that fit every signature, all different, so that a message shows which one it means.
+SIZES = {
+    "kv": 3, "h": 6, "s": 5, "l": 19, "d": 14, "b": 2, "m": 11, "n": 13, "k": 7, "e": 32, "v": 17,
+    "maxpos": 23, "nb": 9, "bs": 4, "mb": 8, "oc": 6, "ic": 3, "icg": 3, "topk": 4,
+    "*s": (5, 13), "*r": (11,), "*b": (2,), "*o": (5,), "*k": (3, 2), "*i": (5, 13), "*p": (5,),
+}  # fmt: skip
+SCALARS = {"pos": 2, "pads": (0, 0), "strides": (1, 1), "dilations": (1, 1), "dim": 1, "axis": 1, "topk": 4}
+SCALARS |= {"random_val": 0.5, "topp": 0.9, "temperature": 1.0}
+DIMS = {"causal_softmax": {"n": 11, "m": 13}, "conv": {"*s": (7, 8)}, "topkrouter": {"n": 5}}
+
+
+def shape_of(schema: Schema, parameter: Parameter) -> tuple[int, ...]:
+    sizes = {**SIZES, **DIMS.get(schema.name, {})}
+    shape: tuple[int, ...] = ()
+    for dim in parameter.dims:
+        size = dim.number if dim.number is not None else sizes[dim.name]
+        shape += size if isinstance(size, tuple) else (size // dim.divisor,)
+    return shape
+
+
+def dtype_of(parameter: Parameter) -> ic.dtype:
+    choices = parameter.dtypes()
+    return getattr(ic, LONG["f32" if "f32" in choices else choices[0]])
+
+
+def arguments(schema: Schema) -> list[Any]:
+    """Make a call that works: an entry per slot, outputs absent."""
+    slots: list[Any] = []
+    for p in schema.parameters:
+        if p.role == "out":
+            slots.append(None)
+        elif p.kind == "tensors":
+            slots.append([ic.zeros(shape_of(schema, p), dtype=ic.float32, device="cpu") for _ in range(2)])
+        elif p.is_tensor:
+            slots.append(ic.ones(shape_of(schema, p), dtype=dtype_of(p), device="cpu"))
+        else:
+            slots.append(SCALARS.get(p.name, p.default))
+    return slots
+
+
+def call(schema: Schema, slots: list[Any]) -> tuple[Any, ...]:
+    return invoke(
+        schema,
+        getattr(ic.ops, schema.call.name),
+        slots,
+        give_out=any(slots[i] is not None for i in schema.call.outputs),
+    )
+
+
+# An output of any dtype has to be given: allocation would have to guess.
+CALLABLE = [name for name in sorted(OPERATORS) if name != "cast"]
+TENSORS = [
+    (name, p.name)
+    for name in CALLABLE
+    for p in OPERATORS[name].tensors
+    if p.role != "out" and p.kind == "tensor"
+]
+
+
+@pytest.mark.parametrize("name", CALLABLE)
+def test_the_arguments_are_right_before_they_are_wrong(name: str) -> None:
+    call(OPERATORS[name], arguments(OPERATORS[name]))
+
+
+RANKED = [(n, t) for n, t in TENSORS if not all(dim.star for dim in OPERATORS[n].by_name[t].dims)]
+TYPED = [(n, t) for n, t in TENSORS if set(OPERATORS[n].by_name[t].dtypes()) != set(DTYPES)]
+
+
+def named(schema: Schema, slot: str) -> str:
+    """Return the name under which a Python call passes a slot."""
+    index = schema.by_name[slot].index
+    return next(p.name for p in schema.call.parameters if p.slot == index)
+
+
+@pytest.mark.parametrize(("name", "tensor"), RANKED)
+def test_wrong_rank(name: str, tensor: str) -> None:
+    schema = OPERATORS[name]
+    parameter, slots = schema.by_name[tensor], arguments(schema)
+    needed = sum(not dim.star for dim in parameter.dims)
+    shape = (2,) * (needed - 1 if any(dim.star for dim in parameter.dims) else needed + 1)
+    slots[parameter.index] = ic.ones(shape, dtype=dtype_of(parameter), device="cpu")
+    with pytest.raises(ic.ShapeError) as caught:
+        call(schema, slots)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: {named(schema, tensor)} ") and str(len(shape)) in message
+
+
+SHARED = [
+    (name, p.name, dim.name, position)
+    for name, tensor in TENSORS
+    for p in [OPERATORS[name].by_name[tensor]]
+    for position, dim in enumerate(p.dims)
+    if dim.number is None and not dim.star and not dim.broadcast
+    and not any(d.star for d in p.dims[:position])
+    and sum(dim.name in [d.name for d in q.dims] for q in OPERATORS[name].tensors
+            if q.role != "out" and not q.optional) > 1
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "tensor", "symbol", "position"), SHARED)
+def test_wrong_size(name: str, tensor: str, symbol: str, position: int) -> None:
+    schema = OPERATORS[name]
+    parameter, slots = schema.by_name[tensor], arguments(schema)
+    shape = list(shape_of(schema, parameter))
+    right, shape[position] = shape[position], 29
+    slots[parameter.index] = ic.ones(tuple(shape), dtype=dtype_of(parameter), device="cpu")
+    with pytest.raises(ic.ShapeError) as caught:
+        call(schema, slots)
+    message = str(caught.value)
+    assert message.startswith(f"{name}:") and symbol in message
+    assert "29" in message or str(29 * parameter.dims[position].divisor) in message
+    assert str(right) in message or str(right * parameter.dims[position].divisor) in message
+
+
+@pytest.mark.parametrize(("name", "tensor"), TYPED)
+def test_wrong_dtype(name: str, tensor: str) -> None:
+    schema = OPERATORS[name]
+    parameter, slots = schema.by_name[tensor], arguments(schema)
+    wrong = [short for short in DTYPES if short not in parameter.dtypes()]
+    slots[parameter.index] = ic.empty(
+        shape_of(schema, parameter), dtype=getattr(ic, LONG[wrong[0]]), device="cpu"
+    )
+    with pytest.raises(ic.DTypeError) as caught:
+        call(schema, slots)
+    message = str(caught.value)
+    assert message.startswith(f"{name}: {named(schema, tensor)} ") and LONG[wrong[0]] in message
+
+
+@pytest.mark.parametrize(("name", "tensor"), TENSORS)
+@pytest.mark.parametrize("wrong", ["3", 7, object()], ids=["str", "int", "object"])
+def test_wrong_type(name: str, tensor: str, wrong: object) -> None:
+    schema = OPERATORS[name]
+    slots = arguments(schema)
+    slots[schema.by_name[tensor].index] = wrong
+    with pytest.raises(ic.ArgumentTypeError) as caught:
+        call(schema, slots)
+    message = str(caught.value)
+    assert name in message and type(wrong).__name__ in message
+
+
+@pytest.mark.parametrize("name", [name for name in CALLABLE if sum(n == name for n, _ in TENSORS) > 1])
+def test_two_devices(name: str, sim: ic.device) -> None:
+    schema = OPERATORS[name]
+    slots = arguments(schema)
+    last = [p for p in schema.tensors if p.role != "out"][-1]
+    slots[last.index] = slots[last.index].to(sim)
+    with pytest.raises(ic.DeviceMismatch) as caught:
+        call(schema, slots)
+    message = str(caught.value)
+    assert message.startswith(f"{name}:") and "cpu" in message and "sim" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor", "limit"),
+    [("embedding", "input", 17), ("rope", "pos_ids", 23), ("paged_attention", "block_tables", 9)],
+)
+@pytest.mark.parametrize("wrong", [99, -1])
+def test_index_out_of_range(name: str, tensor: str, limit: int, wrong: int) -> None:
+    schema = OPERATORS[name]
+    parameter, slots = schema.by_name[tensor], arguments(schema)
+    dtype = ic.int64
+    slots[parameter.index] = ic.full(shape_of(schema, parameter), wrong, dtype=dtype, device="cpu")
+    with pytest.raises(IndexError) as caught:
+        call(schema, slots)
+    message = str(caught.value)
+    assert isinstance(caught.value, ic.Error)
+    assert name in message and str(wrong) in message and str(limit) in message
+
+
+def test_output_that_overlaps_itself() -> None:
+    x = ic.ones((4, 4), dtype=ic.float32, device="cpu")
+    out = ic.empty((4,), dtype=ic.float32, device="cpu").expand((4, 4))
+    with pytest.raises(ic.StrideError, match=r"^neg: out .*\(0, 1\)"):
+        ic.neg(x, out=out)
+
+
+def test_unknown_keyword_and_too_many_arguments() -> None:
+    x = ic.ones((4,), dtype=ic.float32, device="cpu")
+    with pytest.raises(ic.ArgumentTypeError, match=r"add.*where"):
+        ic.add(x, x, where=None)
+    with pytest.raises(ic.ArgumentTypeError, match="add"):
+        ic.add(x, x, x, x)
+    with pytest.raises(ic.ArgumentTypeError, match=r"add.*other"):
+        ic.add(x)
+
+
+def test_no_dtype_ends_the_process() -> None:
+    """Every operator with every dtype, allowed or not, in a process that may die without harm."""
+    program = Path(__file__).parent / "every_dtype.py"
+    run = subprocess.run([sys.executable, str(program)], capture_output=True, text=True)
+    assert run.returncode == 0, f"after {run.stdout.splitlines()[-1:]}: {run.stderr[-2000:]}"
+    assert run.stdout.splitlines()[-1].startswith("survived ")
