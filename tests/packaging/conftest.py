@@ -1,0 +1,51 @@
+# The wheels under test: those that nox built (INFINICORE_TEST_WHEELS), or else built here from the tree.
+# Building core takes minutes where nothing is cached, so that a plain pytest run does it only when asked to.
+"""Fixtures of the packaging tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def wheels() -> Path:
+    """Return the folder with the wheels of this tree."""
+    folder = os.environ.get("INFINICORE_TEST_WHEELS")
+    if not folder:
+        pytest.skip("no wheels: INFINICORE_TEST_WHEELS is not set (nox -s tests sets it)")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def core_wheel(wheels: Path) -> Path:
+    (found,) = wheels.glob("infinicore_core-*.whl")
+    return found
+
+
+@pytest.fixture(scope="session")
+def fresh(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of a new environment, in which pip installed the wheels of this tree."""
+    folder = tmp_path_factory.mktemp("fresh")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", wheels]
+    # What core depends on comes from the environment that runs the tests, not from a package index.
+    subprocess.run([*install, "--no-deps", "infinicore-core", "infinicore"], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "tests-environment.pth").write_text(
+        "\n".join(path for path in sys.path if "site-packages" in path)
+    )
+    return python

@@ -1,0 +1,188 @@
+# What is in the wheels, what they ask for, and what installing them gives.
+# The version stands in one file, and everything else is read from there.
+"""Wheels and their metadata."""
+
+from __future__ import annotations
+
+import email
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+
+def metadata(wheel: Path) -> email.message.Message:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return email.message_from_bytes(archive.read(name))
+
+
+def names(wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return archive.namelist()
+
+
+def version(root: Path) -> str:
+    return (root / "VERSION").read_text().strip()
+
+
+def run(python: Path, code: str) -> str:
+    # -I leaves out the current folder and PYTHONPATH: what is imported is what was installed.
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+# ---- one version -----------------------------------------------------------------------------------
+
+
+def test_version_stands_in_one_place(root: Path) -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+", version(root))
+    for folder in root.glob("infinicore-*/"):
+        if (folder / "pyproject.toml").is_file():
+            assert (folder / "VERSION").is_symlink()
+            assert (folder / "VERSION").resolve() == (root / "VERSION").resolve()
+
+
+def test_version_of_what_is_installed(root: Path) -> None:
+    from importlib.metadata import version as installed
+
+    import infinicore
+
+    assert infinicore.__version__ == installed("infinicore-core") == version(root)
+
+
+# ---- wheels ----------------------------------------------------------------------------------------
+
+
+def test_core_holds_what_a_plug_in_needs(core_wheel: Path) -> None:
+    found = set(names(core_wheel))
+    include = "infinicore/include/"
+    for name in (
+        "infinicore/capsule.pyx",
+        "infinicore/build.py",
+        "infinicore/abi.pxd",
+        "infinicore/py.typed",
+        include + "infinicore.h",
+        include + "infinirt.h",
+        include + "infiniccl.h",
+        include + "infinicore/abi.h",
+        include + "infinicore/plugin.hpp",
+        include + "infinicore/operators.h",
+        include + "infinicore/operators/add.h",
+    ):
+        assert name in found
+    for module in ("_backend", "_device", "_dispatch", "_dtype", "_storage", "_tensor"):
+        assert any(name.startswith(f"infinicore/{module}.") and name.endswith(".so") for name in found)
+
+
+def test_core_holds_nothing_else(core_wheel: Path) -> None:
+    for name in names(core_wheel):
+        assert name.startswith(("infinicore/", "infinicore_core-")), name
+        assert not name.endswith((".c", ".o", ".pyc", ".a")), name
+        assert "/tests/" not in name
+
+
+def test_core_is_built_for_one_python(core_wheel: Path) -> None:
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    assert f"-{tag}-{tag}" in core_wheel.name and "linux" in core_wheel.name
+
+
+def test_core_has_a_size_budget(core_wheel: Path) -> None:
+    assert core_wheel.stat().st_size < 40e6
+
+
+def test_libraries_need_only_the_system(core_wheel: Path, tmp_path: Path) -> None:
+    """Shared objects find each other beside themselves, and nothing of the machine that built them."""
+    allowed = re.compile(
+        r"(libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|libgomp|ld-linux[\w-]*|libdnnl)\.so\b"
+    )
+    with zipfile.ZipFile(core_wheel) as archive:
+        archive.extractall(tmp_path)
+    objects = [path for path in tmp_path.rglob("*.so*") if path.is_file()]
+    assert objects
+    for path in objects:
+        dynamic = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
+        for library in re.findall(r"\(NEEDED\).*\[(.*)\]", dynamic):
+            assert allowed.match(library), f"{path.name} needs {library}"
+        for runpath in re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", dynamic):
+            assert runpath.startswith("$ORIGIN"), f"{path.name} searches {runpath}"
+
+
+def test_meta_distribution_is_empty_and_pins_core(wheels: Path, root: Path) -> None:
+    (meta,) = wheels.glob("infinicore-*.whl")
+    assert all(".dist-info/" in name for name in names(meta))
+    about = metadata(meta)
+    major, minor, _ = version(root).split(".")
+    requires = about.get_all("Requires-Dist")
+    assert f"infinicore-core~={major}.{minor}.0" in [text.replace(" ", "") for text in requires]
+    extras = {"cuda", "ascend", "bang", "kunlun", "metax", "moore", "iluvatar", "hygon", "qy", "lm", "all"}
+    assert set(about.get_all("Provides-Extra")) == extras
+    assert about["Version"] == version(root)
+
+
+# ---- installed -------------------------------------------------------------------------------------
+
+
+def test_pip_install_infinicore(fresh: Path, root: Path) -> None:
+    code = """
+import infinicore as ic
+a = ic.from_list([1.0, 2.0], dtype=ic.float32, device="cpu")
+print(ic.__version__, (a + a).tolist())
+"""
+    assert run(fresh, code) == f"{version(root)} [2.0, 4.0]"
+
+
+def test_module_command(fresh: Path) -> None:
+    done = subprocess.run([fresh, "-I", "-m", "infinicore"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "cpu" in done.stdout and "ready" in done.stdout
+
+
+def test_import_is_light(fresh: Path) -> None:
+    """Neither NumPy nor PyTorch is imported, and no library of a vendor is mapped."""
+    code = """
+import sys
+import infinicore
+print(sorted({"numpy", "torch", "ml_dtypes", "inspect"} & set(sys.modules)))
+names = ("libcuda", "libcublas", "libnccl", "libascendcl", "libcnrt", "libmusa", "libhsa", "libdnnl")
+print([line for line in open("/proc/self/maps") if any(name in line for name in names)])
+"""
+    assert run(fresh, code).splitlines() == ["[]", "[]"]
+
+
+@pytest.mark.parametrize("project", [".", "infinicore-core"])
+def test_source_distribution(project: str, root: Path, tmp_path: Path) -> None:
+    """A source distribution holds VERSION and LICENSE as files of its own, and what a build needs."""
+    code = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
+    subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        cwd=copied(root / project, tmp_path),
+        check=True,
+        capture_output=True,
+    )
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as content:
+        members = {member.name.split("/", 1)[-1]: member for member in content.getmembers()}
+    for name in ("VERSION", "LICENSE", "setup.py", "pyproject.toml"):
+        assert members[name].isreg(), name
+    if project != ".":
+        for name in ("capsule.pyx", "_tensor.pyx", "include/infinicore/abi.h", "cpu/backend.cpp"):
+            assert f"src/infinicore/{name}" in members
+        assert not [name for name in members if name.endswith((".so", ".o"))]
+
+
+def copied(project: Path, folder: Path) -> Path:
+    """Copy what a source distribution is made from, so that building it leaves nothing in the tree."""
+    import shutil
+
+    target = folder / "source"
+    ignore = shutil.ignore_patterns(
+        ".git", ".nox", ".venv", "dist", "build", "*.egg-info", "*.so", "__pycache__", "examples"
+    )
+    shutil.copytree(project, target, ignore=ignore)
+    return target
