@@ -4,8 +4,8 @@
 
 Three ratios per row. ``torch/ours`` above 1 means that ours is faster. ``of limit`` is the share of what the
 machine can do that ours reaches: bytes that must move against the measured bandwidth of reading or copying
-memory, or multiply-adds against the measured rate of f32 products, whichever takes longer. ``--quick`` measures
-less long.
+memory, or multiply-adds against the measured rate of f32 products, whichever takes longer. ``--quick``
+measures less long.
 """
 
 from __future__ import annotations

@@ -205,6 +205,7 @@ def test_asynchronous_copies_hold_pinned_memory(simulated):
         there = source.to("sim:0", non_blocking=True)
         del source
         assert stats("sim:0", pinned=True)["pending"] == 1
+    stream.synchronize()
     assert there.tolist() == [3] * 1000
     ic.empty_cache("sim:0")
     assert stats("sim:0", pinned=True)["pending"] == 0

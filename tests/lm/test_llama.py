@@ -109,6 +109,7 @@ def test_token_outside_the_vocabulary(float32: Any) -> None:
 def theirs(folder: Path, torch: ModuleType, dtype: str) -> Any:
     import transformers
 
+    torch.set_num_threads(1)  # the model is tiny: threads that wait for each other cost more than they give
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype))
     return model.eval()
 

@@ -28,7 +28,7 @@ from infinicore._storage cimport (
 from infinicore.abi cimport *
 
 from infinicore.errors import (
-    ArgumentTypeError, DTypeError, Error, ExchangeError, InvalidArgument, OperatorNotSupported, OutOfMemory,
+    ArgumentTypeError, DTypeError, ExchangeError, InvalidArgument, OperatorNotSupported, OutOfMemory,
     OutOfRange, ShapeError, StrideError,
 )
 
@@ -385,7 +385,7 @@ cdef object to_shape(const int64_t *values, int count):
     return shape
 
 
-cdef inline Tensor make_tensor(Storage storage, Layout layout, void *data):
+cdef Tensor make_tensor(Storage storage, Layout layout, void *data):
     cdef Tensor tensor = Tensor.__new__(Tensor)
     attach(tensor, storage, layout, data)
     return tensor

@@ -196,7 +196,8 @@ cdef extern from "infinicore/abi.h" nogil:
         infiniStatus_t (*reduce_scatter)(const void *, void *, uint64_t, infiniDtype_t, infinicclReduceOp_t,
                                          infinicclComm_t, infinirtStream_t) noexcept nogil
         infiniStatus_t (*reduce_scatter_v)(const void *, void *, const uint64_t *, infiniDtype_t,
-                                           infinicclReduceOp_t, infinicclComm_t, infinirtStream_t) noexcept nogil
+                                           infinicclReduceOp_t, infinicclComm_t,
+                                           infinirtStream_t) noexcept nogil
         infiniStatus_t (*all_to_all)(const void *, void *, uint64_t, infiniDtype_t, infinicclComm_t,
                                      infinirtStream_t) noexcept nogil
         infiniStatus_t (*send)(const void *, uint64_t, infiniDtype_t, int32_t, infinicclComm_t,

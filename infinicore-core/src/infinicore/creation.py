@@ -22,6 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from infinicore._device import _AnyDevice
+    from infinicore._dtype import _AnyDType
+    from infinicore._tensor import _Ints, _Number
+
 __all__ = [
     "arange",
     "empty",
@@ -43,18 +47,27 @@ __all__ = [
 ]
 
 
-def zeros(size: Any, *, dtype: Any = None, device: Any = None, pin_memory: bool = False) -> Tensor:
+def zeros(
+    size: _Ints, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None, pin_memory: bool = False
+) -> Tensor:
     """Return a tensor of zeros; the parameters are those of `empty`."""
     return empty_named("zeros", size, dtype, device, pin_memory).fill_(0)
 
 
-def ones(size: Any, *, dtype: Any = None, device: Any = None, pin_memory: bool = False) -> Tensor:
+def ones(
+    size: _Ints, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None, pin_memory: bool = False
+) -> Tensor:
     """Return a tensor of ones; the parameters are those of `empty`."""
     return empty_named("ones", size, dtype, device, pin_memory).fill_(1)
 
 
 def full(
-    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, pin_memory: bool = False
+    size: _Ints,
+    fill_value: _Number,
+    *,
+    dtype: _AnyDType | None = None,
+    device: _AnyDevice | None = None,
+    pin_memory: bool = False,
 ) -> Tensor:
     """Return a tensor with `fill_value` everywhere; the other parameters are those of `empty`.
 
@@ -66,33 +79,42 @@ def full(
     return empty_named("full", size, dtype, device, pin_memory).fill_(fill_value)
 
 
-def _like(name: str, input: Any, dtype: Any, device: Any) -> Tensor:
+def _like(name: str, input: Tensor, dtype: _AnyDType | None, device: _AnyDevice | None) -> Tensor:
     if not isinstance(input, Tensor):
         raise ArgumentTypeError(f"{name}: input: expected an infinicore.Tensor, got {type(input).__name__}")
     return empty_named(name, input.shape, dtype or input.dtype, device or input.device, False)
 
 
-def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+def empty_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
     """Return undefined values with the shape, and unless given the dtype and device, of `input`."""
     return _like("empty_like", input, dtype, device)
 
 
-def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+def zeros_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
     """Return zeros with the shape, and unless given the dtype and device, of `input`."""
     return _like("zeros_like", input, dtype, device).fill_(0)
 
 
-def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+def ones_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
     """Return ones with the shape, and unless given the dtype and device, of `input`."""
     return _like("ones_like", input, dtype, device).fill_(1)
 
 
-def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def full_like(
+    input: Tensor, fill_value: _Number, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None
+) -> Tensor:
     """Return `fill_value` everywhere with the shape, and unless given the dtype and device, of `input`."""
     return _like("full_like", input, dtype, device).fill_(fill_value)
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Tensor:
+def arange(
+    start: float,
+    end: float | None = None,
+    step: float = 1,
+    *,
+    dtype: _AnyDType | None = None,
+    device: _AnyDevice | None = None,
+) -> Tensor:
     """Return ``start, start + step, ...`` up to but not including `end`.
 
     Parameters
@@ -121,7 +143,9 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: Any = None, dev
     return checked if host is checked else checked.copy_(host)
 
 
-def from_blob(data_ptr: int, size: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def from_blob(
+    data_ptr: int, size: _Ints, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None
+) -> Tensor:
     """Return a contiguous tensor over memory at an address, without owning it.
 
     Parameters
@@ -139,13 +163,18 @@ def from_blob(data_ptr: int, size: Any, *, dtype: Any = None, device: Any = None
 
 
 def strided_from_blob(
-    data_ptr: int, size: Any, strides: Any, *, dtype: Any = None, device: Any = None
+    data_ptr: int,
+    size: _Ints,
+    strides: _Ints,
+    *,
+    dtype: _AnyDType | None = None,
+    device: _AnyDevice | None = None,
 ) -> Tensor:
     """Return a strided tensor over memory at an address; see `from_blob`. Strides are in elements."""
     return from_memory(data_ptr, size, strides, dtype, device, None, "strided_from_blob")
 
 
-def from_list(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def from_list(data: Any, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
     """Return a tensor with the numbers of nested lists or tuples.
 
     Parameters

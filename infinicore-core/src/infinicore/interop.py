@@ -15,6 +15,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from infinicore._device import _AnyDevice
+    from infinicore._dtype import _AnyDType
+
 __all__ = ["from_dlpack", "from_numpy", "from_torch", "to_numpy", "to_torch"]
 
 _CUDA = 2  # kDLCUDA
@@ -109,7 +112,7 @@ def cuda_array_interface(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def from_numpy(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+def from_numpy(data: Any, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
     """Copy a NumPy array into a new tensor.
 
     Parameters

@@ -125,7 +125,7 @@ template <int M, int R, class T> inline void dot_tile(int64_t k, const compute_t
 }
 
 // Rows of b in one dot_tile; with 4 rows of a they fill the registers.
-inline constexpr int dot_tile_rows = vector_bytes == 64 ? 4 : 2;
+inline constexpr int dot_tile_rows = vector_registers == 32 ? 4 : 2;
 
 // sums[m, n] = a[m, k] @ b[n, k].T by dot_tile, on this thread.
 template <class T> inline void dot_block(int64_t m, int64_t n, int64_t k, const compute_t<T> *a, int64_t lda,
@@ -199,7 +199,7 @@ inline void row_tile(int64_t k, const compute_t<T> *a, int64_t a_row, int64_t a_
 }
 
 // Rows of the largest row_tile with two registers of columns.
-inline constexpr int row_tile_rows = vector_bytes == 64 ? 12 : vector_bytes == 32 ? 6 : 4;
+inline constexpr int row_tile_rows = vector_registers == 32 ? 12 : vector_bytes == 32 ? 6 : 4;
 
 // sums[m, n] (+)= a[m, k] @ b[k, n] by row_tile, on this thread.
 template <class T> inline void row_block(int64_t m, int64_t n, int64_t k, const compute_t<T> *a,
@@ -217,11 +217,11 @@ template <class T> inline void row_block(int64_t m, int64_t n, int64_t k, const 
                      accumulate);
   };
   using std::integral_constant;
+  constexpr int across_four = vector_registers == 32 ? 4 : 2;
   int64_t i = 0;
   for (; i + row_tile_rows <= m; i += row_tile_rows)
     columns(integral_constant<int, row_tile_rows>{}, integral_constant<int, 2>{}, i);
-  for (; i + 4 <= m; i += 4)
-    columns(integral_constant<int, 4>{}, integral_constant < int, vector_bytes == 64 ? 4 : 2 > {}, i);
+  for (; i + 4 <= m; i += 4) columns(integral_constant<int, 4>{}, integral_constant<int, across_four>{}, i);
   if (i + 2 <= m) {
     columns(integral_constant<int, 2>{}, integral_constant<int, 4>{}, i);
     i += 2;
@@ -232,7 +232,9 @@ template <class T> inline void row_block(int64_t m, int64_t n, int64_t k, const 
 // ---- packed product ----------------------------------------------------------------------------------
 
 // The tile of the packed product: panel_rows x panel_columns sums in registers, both operands in panels.
-inline constexpr int panel_rows = vector_bytes == 64 ? 14 : vector_bytes == 32 ? 6 : 4;
+inline constexpr int panel_rows = vector_registers == 32 ? (vector_bytes == 64 ? 14 : 12)
+                                  : vector_bytes == 32   ? 6
+                                                         : 4;
 template <class C> inline constexpr int panel_columns = 2 * lanes<C>;
 inline constexpr int64_t panel_depth = 256;  // of k: a panel of b then stays in the first-level cache
 

@@ -21,6 +21,13 @@ inline constexpr int vector_bytes = 32;
 inline constexpr int vector_bytes = 16;
 #endif
 
+// How many of them there are: what a tile of sums has to fit into.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr int vector_registers = 32;
+#else
+inline constexpr int vector_registers = 16;
+#endif
+
 template <class C> struct VecOf { typedef C type __attribute__((vector_size(vector_bytes))); };
 template <class C> using vec = typename VecOf<C>::type;
 template <class C> inline constexpr int64_t lanes = vector_bytes / sizeof(C);

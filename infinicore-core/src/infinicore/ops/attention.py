@@ -204,8 +204,9 @@ def paged_attention(
         check_indices("paged_attention", "block_tables", blocks, "k_cache", "nb", k_cache.shape[0])
         if length == 0:
             continue
+        tokens = (len(blocks) * size, kv, d)
         keys, values = (
-            np.swapaxes(cache[blocks], 1, 2).reshape(-1, kv, d)[:length].repeat(h // kv, axis=1)
+            np.swapaxes(cache[blocks], 1, 2).reshape(tokens)[:length].repeat(h // kv, axis=1)
             for cache in (k_cache, v_cache)
         )
         scores = np.einsum("hd,thd->ht", q[i], keys) * scale

@@ -356,7 +356,7 @@ def calls(
         As in `tensors`.
     """
     said = schema.draw(draw, st) if schema.draw is not None else {}
-    symbols = _Symbols(draw, schema, said, dtypes or {}, dimensions or sizes())
+    symbols = _Symbols(draw, schema, said, dtypes or {}, sizes() if dimensions is None else dimensions)
     slots: list[Any] = [None] * len(schema.parameters)
     for p in schema.scalars:
         if p.name in said:
