@@ -50,9 +50,15 @@ int sleep_ms = 0;
 static const infini_host *host;
 
 /* Entry points for tests that need a host service outside a call. */
-void call_log(int32_t level, const char *message) { host->log(level, message); }
-int32_t call_fail(int32_t code, const char *message) { return host->fail((infiniStatus_t)code, message); }
-const void *call_backend(const char *name) { return host->backend(name); }
+void call_log(int32_t level, const char *message) {
+  host->log(level, message);
+}
+int32_t call_fail(int32_t code, const char *message) {
+  return host->fail((infiniStatus_t)code, message);
+}
+const void *call_backend(const char *name) {
+  return host->backend(name);
+}
 
 static void pause_ms(int milliseconds) {
   struct timespec pause = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
@@ -168,7 +174,9 @@ static infiniStatus_t op_execute(infini_descriptor descriptor, void *workspace, 
   (void)descriptor, (void)workspace, (void)bytes, (void)args, (void)stream;
   return INFINI_STATUS_SUCCESS;
 }
-static void op_destroy(infini_descriptor descriptor) { (void)descriptor; }
+static void op_destroy(infini_descriptor descriptor) {
+  (void)descriptor;
+}
 
 static infini_operator add = {
     INFINI_HEADER(infini_operator), "add", ADD_FINGERPRINT, op_create, op_workspace, op_execute, op_destroy};

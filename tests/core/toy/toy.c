@@ -36,7 +36,9 @@ static infiniStatus_t set_device(int32_t device) {
   current = device;
   return INFINI_STATUS_SUCCESS;
 }
-static infiniStatus_t synchronize(void) { return INFINI_STATUS_SUCCESS; }
+static infiniStatus_t synchronize(void) {
+  return INFINI_STATUS_SUCCESS;
+}
 static infiniStatus_t memory_info(uint64_t *free_bytes, uint64_t *total_bytes) {
   *free_bytes = *total_bytes = 1ull << 30;
   return INFINI_STATUS_SUCCESS;
@@ -71,7 +73,9 @@ static infiniStatus_t stream_create(uint32_t flags, infinirtStream_t *out) {
   *out = (infinirtStream_t)calloc(1, 8);
   return INFINI_STATUS_SUCCESS;
 }
-static infiniStatus_t stream_destroy(infinirtStream_t stream) { return release(stream); }
+static infiniStatus_t stream_destroy(infinirtStream_t stream) {
+  return release(stream);
+}
 static infiniStatus_t stream_synchronize(infinirtStream_t stream) {
   (void)stream;
   return INFINI_STATUS_SUCCESS;
@@ -85,7 +89,9 @@ static infiniStatus_t event_create(uint32_t flags, infinirtEvent_t *out) {
   *out = (infinirtEvent_t)calloc(1, sizeof(double));
   return INFINI_STATUS_SUCCESS;
 }
-static infiniStatus_t event_destroy(infinirtEvent_t event) { return release(event); }
+static infiniStatus_t event_destroy(infinirtEvent_t event) {
+  return release(event);
+}
 static infiniStatus_t event_record(infinirtEvent_t event, infinirtStream_t stream) {
   struct timespec now;
   (void)stream;
@@ -136,7 +142,8 @@ static infiniStatus_t capture_begin(infinirtStream_t stream, infinirtStreamCaptu
 static infiniStatus_t capture_end(infinirtStream_t stream, infinirtGraph_t *out) {
   recording *done = capturing;
   capturing = NULL;
-  if (!done || stream != capture_stream) return host->fail(INFINI_STATUS_BAD_PARAM, "this stream is not captured");
+  if (!done || stream != capture_stream)
+    return host->fail(INFINI_STATUS_BAD_PARAM, "this stream is not captured");
   if (broken_capture) {
     free(done);
     return host->fail(INFINI_STATUS_INTERNAL_ERROR, "the capture was broken");
@@ -232,12 +239,14 @@ static infiniStatus_t begin(void *memory, uint64_t bytes, infinirtStream_t strea
       if (waited == 5000) return host->fail(INFINI_STATUS_TIMEOUT, "nobody opened the gate");
       nanosleep(&pause, NULL);
     }
-  return fail_execute ? host->fail((infiniStatus_t)fail_execute, "the toy fails to execute") : INFINI_STATUS_SUCCESS;
+  return fail_execute ? host->fail((infiniStatus_t)fail_execute, "the toy fails to execute")
+                      : INFINI_STATUS_SUCCESS;
 }
 
 static infiniStatus_t add_create(const infini_slot *args, infini_descriptor *out) {
   const infini_add_args *call = (const infini_add_args *)args;
-  if (call->out->dtype != INFINI_DTYPE_F32) return host->fail(INFINI_STATUS_BAD_TENSOR_DTYPE, "the toy adds float32");
+  if (call->out->dtype != INFINI_DTYPE_F32)
+    return host->fail(INFINI_STATUS_BAD_TENSOR_DTYPE, "the toy adds float32");
   return plan(out);
 }
 static float *element(const infini_tensor *tensor, int64_t index) {
@@ -246,8 +255,8 @@ static float *element(const infini_tensor *tensor, int64_t index) {
     data += index % tensor->shape[d] * tensor->strides[d];
   return data;
 }
-static infiniStatus_t add_execute(infini_descriptor descriptor, void *memory, uint64_t bytes, const infini_slot *args,
-                                  infinirtStream_t stream) {
+static infiniStatus_t add_execute(infini_descriptor descriptor, void *memory, uint64_t bytes,
+                                  const infini_slot *args, infinirtStream_t stream) {
   const infini_add_args *call = (const infini_add_args *)args;
   infiniStatus_t status = begin(memory, bytes, stream);
   int64_t count = 1;
@@ -273,8 +282,8 @@ static infiniStatus_t gemm_create(const infini_slot *args, infini_descriptor *ou
   (void)args;
   return plan(out);
 }
-static infiniStatus_t gemm_execute(infini_descriptor descriptor, void *memory, uint64_t bytes, const infini_slot *args,
-                                   infinirtStream_t stream) {
+static infiniStatus_t gemm_execute(infini_descriptor descriptor, void *memory, uint64_t bytes,
+                                   const infini_slot *args, infinirtStream_t stream) {
   const infini_gemm_args *call = (const infini_gemm_args *)args;
   (void)descriptor;
   got_alpha = call->alpha;
@@ -286,8 +295,8 @@ static infiniStatus_t sum_create(const infini_slot *args, infini_descriptor *out
   planned_dim_count = ((const infini_sum_args *)args)->dim->count;
   return plan(out);
 }
-static infiniStatus_t sum_execute(infini_descriptor descriptor, void *memory, uint64_t bytes, const infini_slot *args,
-                                  infinirtStream_t stream) {
+static infiniStatus_t sum_execute(infini_descriptor descriptor, void *memory, uint64_t bytes,
+                                  const infini_slot *args, infinirtStream_t stream) {
   const infini_sum_args *call = (const infini_sum_args *)args;
   (void)descriptor;
   got_dim_count = call->dim->count;
@@ -295,9 +304,14 @@ static infiniStatus_t sum_execute(infini_descriptor descriptor, void *memory, ui
   return begin(memory, bytes, stream);
 }
 
-#define KERNEL(name) \
-  static const infini_operator name##_kernel = {INFINI_HEADER(infini_operator), #name, INFINI_FINGERPRINT_##name, \
-                                                name##_create, workspace, name##_execute, forget};
+#define KERNEL(name)                                                            \
+  static const infini_operator name##_kernel = {INFINI_HEADER(infini_operator), \
+                                                #name,                          \
+                                                INFINI_FINGERPRINT_##name,      \
+                                                name##_create,                  \
+                                                workspace,                      \
+                                                name##_execute,                 \
+                                                forget};
 KERNEL(add)
 KERNEL(gemm)
 KERNEL(sum)
@@ -321,7 +335,9 @@ static const infini_backend table = {.header = INFINI_HEADER(infini_backend),
                                      .operators = kernels,
                                      .flags = INFINI_BACKEND_HOST_MEMORY};
 
-INFINI_EXPORT const infini_backend *infinicore_backend(void) { return &table; }
+INFINI_EXPORT const infini_backend *infinicore_backend(void) {
+  return &table;
+}
 
 /* The last word of a process: every descriptor that was made has been given back. */
 __attribute__((destructor)) static void report(void) {

@@ -125,7 +125,7 @@ template <int N> struct Space {
       for (int i = 0; i < N; ++i) offsets[i] += index[d] * strides[i][d];
     }
     for (int64_t at = begin;;) {
-      fn(static_cast<const int64_t (&)[N]>(offsets));
+      fn(static_cast<const int64_t(&)[N]>(offsets));
       if (++at == end) return;
       for (int d = ndim - 1; d >= 0; --d) {
         for (int i = 0; i < N; ++i) offsets[i] += strides[i][d];

@@ -42,18 +42,10 @@ struct boolean {  // one byte: zero or not
 };
 
 // The type in which values of T are computed.
-template <class T> struct compute {
-  using type = T;
-};
-template <> struct compute<half> {
-  using type = float;
-};
-template <> struct compute<bfloat16> {
-  using type = float;
-};
-template <> struct compute<float8_e4m3> {
-  using type = float;
-};
+template <class T> struct compute { using type = T; };
+template <> struct compute<half> { using type = float; };
+template <> struct compute<bfloat16> { using type = float; };
+template <> struct compute<float8_e4m3> { using type = float; };
 template <class T> using compute_t = typename compute<T>::type;
 
 // ---- one value ------------------------------------------------------------------------------------
@@ -230,9 +222,7 @@ inline int64_t dtype_size(int64_t dtype) {
   return dtype >= 0 && dtype < int64_t(sizeof(sizes)) ? sizes[dtype] : 0;
 }
 
-template <class T> struct tag {
-  using type = T;
-};
+template <class T> struct tag { using type = T; };
 
 [[noreturn]] inline void bad_dtype(const char *op, int64_t dtype, const char *supported) {
   throw Error(INFINI_STATUS_BAD_TENSOR_DTYPE, std::string(op) + ": the cpu backend has no kernel for dtype " +

@@ -26,7 +26,7 @@ typedef enum {
   INFINI_STATUS_UNAVAILABLE = 101, /* driver or library missing: the message says which */
   INFINI_STATUS_NOT_READY = 102,   /* event query only: not an error */
   INFINI_STATUS_TIMEOUT = 103,
-  INFINI_STATUS_PEER_FAILED = 104, /* another rank of a collective died: the message says which */
+  INFINI_STATUS_PEER_FAILED = 104,        /* another rank of a collective died: the message says which */
   INFINI_STATUS_INDEX_OUT_OF_RANGE = 105, /* an element of an index tensor: the message says which */
 } infiniStatus_t;
 
@@ -61,9 +61,9 @@ typedef enum {
   INFINI_DTYPE_F16 = 12,
   INFINI_DTYPE_F32 = 13,
   INFINI_DTYPE_F64 = 14,
-  INFINI_DTYPE_C16 = 15, /* a pair of F8: the total width, as in every complex dtype */
-  INFINI_DTYPE_C32 = 16, /* a pair of F16 */
-  INFINI_DTYPE_C64 = 17, /* a pair of F32 */
+  INFINI_DTYPE_C16 = 15,  /* a pair of F8: the total width, as in every complex dtype */
+  INFINI_DTYPE_C32 = 16,  /* a pair of F16 */
+  INFINI_DTYPE_C64 = 17,  /* a pair of F32 */
   INFINI_DTYPE_C128 = 18, /* a pair of F64 */
   INFINI_DTYPE_BF16 = 19,
 } infiniDtype_t;

@@ -16,8 +16,9 @@ constexpr int64_t kSegment = 1 << 15;
 constexpr int64_t kColumns = 256;
 
 // 32 bits order every type but these.
-template <class T> constexpr bool kNeeds64 =
-    std::is_same_v<T, double> || (std::is_integral_v<T> && sizeof(T) == 8) || std::is_same_v<T, uint32_t>;
+template <class T>
+constexpr bool kNeeds64 = std::is_same_v<T, double> ||
+                          (std::is_integral_v<T> && sizeof(T) == 8) || std::is_same_v<T, uint32_t>;
 template <class T> using order_t = std::conditional_t<kNeeds64<T>, int64_t, int32_t>;
 
 template <class T> order_t<T> key(T x) {
@@ -89,7 +90,7 @@ template <class T> void search_rows(const Layout &layout, const T *in, int64_t *
   const int64_t outputs = layout.kept.numel(), segments = (layout.extent + kSegment - 1) / kSegment;
   if (segments > 1 && outputs < 64) {  // few long rows: share each among the threads
     std::vector<Best<T>> best(static_cast<size_t>(segments));
-    layout.kept.for_each(0, outputs, [&](const int64_t (&at)[2]) {
+    layout.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) {
       parallel_for(0, segments, 1, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
           best[size_t(s)] =
@@ -103,7 +104,7 @@ template <class T> void search_rows(const Layout &layout, const T *in, int64_t *
     return;
   }
   parallel_for(0, outputs, std::max<int64_t>(kSegment / layout.extent, 1), [&](int64_t begin, int64_t end) {
-    layout.kept.for_each(begin, end, [&](const int64_t (&at)[2]) {
+    layout.kept.for_each(begin, end, [&](const int64_t(&at)[2]) {
       out[at[1]] = best_of(in + at[0], layout.stride, 0, layout.extent).index;
     });
   });
@@ -120,7 +121,7 @@ template <class T> void search_columns(const Layout &layout, const T *in, int64_
       0, outer.numel() * panels, std::max<int64_t>(kSegment / work, 1), [&](int64_t begin, int64_t end) {
         alignas(64) Key best[kColumns], next[kColumns], index[kColumns];
         for (int64_t task = begin; task < end; ++task) {
-          outer.for_each(task / panels, task / panels + 1, [&](const int64_t (&at)[2]) {
+          outer.for_each(task / panels, task / panels + 1, [&](const int64_t(&at)[2]) {
             const int64_t start = task % panels * kColumns, n = std::min(kColumns, row.extent - start);
             const T *from = in + at[0] + start;
             keys(from, 1, best, n);

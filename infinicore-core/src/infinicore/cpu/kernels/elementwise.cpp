@@ -132,7 +132,7 @@ void Elementwise::rows(char *const (&data)[kOperands], int64_t begin, int64_t en
   const int64_t first_row = begin / row_.extent, last_row = (end - 1) / row_.extent;
   int64_t row = first_row;
   const void *splat[kOperands] = {};  // the element that fills buffer i
-  outer_.for_each(first_row, last_row + 1, [&](const int64_t (&at)[kOperands]) {
+  outer_.for_each(first_row, last_row + 1, [&](const int64_t(&at)[kOperands]) {
     int64_t from = row == first_row ? begin - row * row_.extent : 0;
     int64_t to = row == last_row ? end - row * row_.extent : row_.extent;
     ++row;
@@ -173,7 +173,7 @@ void Elementwise::blocks(char *const (&data)[kOperands], int64_t begin, int64_t 
       if (!any) return;
       const int64_t first_row = at / row_.extent, last_row = (at + n - 1) / row_.extent;
       int64_t row = first_row, done = 0;
-      outer_.for_each(first_row, last_row + 1, [&](const int64_t (&offset)[kOperands]) {
+      outer_.for_each(first_row, last_row + 1, [&](const int64_t(&offset)[kOperands]) {
         int64_t from = row == first_row ? at - row * row_.extent : 0;
         int64_t to = row == last_row ? at + n - row * row_.extent : row_.extent;
         ++row;
@@ -341,7 +341,7 @@ void Copy::transpose(char *dst, const char *src) const {
       const int64_t top = task % (down * across) / across * patch, left = task % across * patch;
       const int64_t bottom = std::min(top + patch, rows_), right = std::min(left + patch, columns_);
       const int64_t matrix = task / (down * across);
-      outer_.for_each(matrix, matrix + 1, [&](const int64_t (&at)[2]) {
+      outer_.for_each(matrix, matrix + 1, [&](const int64_t(&at)[2]) {
         for (int64_t c = left; c < right; c += side)
           for (int64_t r = top; r < bottom; r += side)
             transpose_tile(size_, dst + (at[0] + r * dst_row_ + c) * size_,

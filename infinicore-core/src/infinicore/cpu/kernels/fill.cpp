@@ -69,7 +69,7 @@ class Fill {
       for (int64_t i = 0; i < kBlockBytes; i += size_) std::memcpy(block + i, value, size_t(size_));
       const int64_t first = begin / row_.extent, last = (end - 1) / row_.extent;
       int64_t row = first;
-      outer_.for_each(first, last + 1, [&](const int64_t (&at)[1]) {
+      outer_.for_each(first, last + 1, [&](const int64_t(&at)[1]) {
         int64_t from = row == first ? begin - row * row_.extent : 0;
         int64_t to = row == last ? end - row * row_.extent : row_.extent;
         ++row;

@@ -114,10 +114,10 @@ class Embedding {
     dispatch_ints("embedding", index_dtype_, [&](auto t) {
       auto index = static_cast<const typename decltype(t)::type *>(call.input->data);
       // All indices first: an error leaves out as it was.
-      tokens_.for_each(0, count_, [&](const int64_t (&at)[2]) { checked(index[at[1]]); });
+      tokens_.for_each(0, count_, [&](const int64_t(&at)[2]) { checked(index[at[1]]); });
       if (width_ == 0) return;
       parallel_for(0, count_, std::max<int64_t>(kCheap / width_, 1), [&](int64_t begin, int64_t end) {
-        tokens_.for_each(begin, end, [&](const int64_t (&at)[2]) {
+        tokens_.for_each(begin, end, [&](const int64_t(&at)[2]) {
           row(out + at[0] * size_, weight + int64_t(index[at[1]]) * weight_row_ * size_);
         });
       });

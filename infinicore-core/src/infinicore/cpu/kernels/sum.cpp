@@ -100,7 +100,7 @@ template <class T> void sum_rows(const Layout &layout, const T *in, T *out) {
     if (begin >= end) return total;
     const int64_t first = begin / row.extent, last = (end - 1) / row.extent;
     int64_t item = first;
-    outer.for_each(first, last + 1, [&](const int64_t (&at)[1]) {
+    outer.for_each(first, last + 1, [&](const int64_t(&at)[1]) {
       int64_t start = item == first ? begin - item * row.extent : 0;
       int64_t stop = item == last ? end - item * row.extent : row.extent;
       ++item;
@@ -112,7 +112,7 @@ template <class T> void sum_rows(const Layout &layout, const T *in, T *out) {
   if (segments > 1 && outputs < 64) {  // few long sums: share each among the threads
     std::vector<Total> totals(static_cast<size_t>(outputs * segments));
     std::vector<const T *> starts;
-    layout.kept.for_each(0, outputs, [&](const int64_t (&at)[2]) { starts.push_back(in + at[0]); });
+    layout.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) { starts.push_back(in + at[0]); });
     parallel_for(0, outputs * segments, 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         int64_t from = i % segments * kSegment;
@@ -120,7 +120,7 @@ template <class T> void sum_rows(const Layout &layout, const T *in, T *out) {
       }
     });
     const Total *next = totals.data();
-    layout.kept.for_each(0, outputs, [&](const int64_t (&at)[2]) {
+    layout.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) {
       Total total = 0;
       for (int64_t s = 0; s < segments; ++s) total += *next++;
       finish(total, out[at[1]]);
@@ -129,7 +129,7 @@ template <class T> void sum_rows(const Layout &layout, const T *in, T *out) {
   }
   parallel_for(0, outputs, std::max<int64_t>(kSegment / std::max<int64_t>(each, 1), 1),
                [&](int64_t begin, int64_t end) {
-                 layout.kept.for_each(begin, end, [&](const int64_t (&at)[2]) {
+                 layout.kept.for_each(begin, end, [&](const int64_t(&at)[2]) {
                    finish(part(in + at[0], 0, each), out[at[1]]);
                  });
                });
@@ -142,7 +142,7 @@ template <class T> void add_columns(const Space<1> &rows, int64_t begin, int64_t
   alignas(64) C sums[kColumns], wide[kColumns];
   for (int64_t start = begin; start < end; start += kColumnRun) {
     std::fill(sums, sums + n, C(0));
-    rows.for_each(start, std::min(start + kColumnRun, end), [&](const int64_t (&at)[1]) {
+    rows.for_each(start, std::min(start + kColumnRun, end), [&](const int64_t(&at)[1]) {
       if constexpr (std::is_same_v<T, C>) {
         const T *row = in + at[0];
         for (int64_t i = 0; i < n; ++i) sums[i] += row[i];
@@ -178,7 +178,7 @@ template <class T> void sum_columns(const Layout &layout, const T *in, T *out) {
                  for (int64_t task = begin; task < end; ++task) {
                    int64_t segment = task % segments, panel = task / segments % panels,
                            group = task / segments / panels;
-                   outer.for_each(group, group + 1, [&](const int64_t (&at)[2]) {
+                   outer.for_each(group, group + 1, [&](const int64_t(&at)[2]) {
                      int64_t n = std::min(kColumns, row.extent - panel * kColumns);
                      Total *totals = segments > 1 ? &partial[size_t(task * kColumns)] : local;
                      std::fill(totals, totals + n, Total(0));
@@ -190,7 +190,7 @@ template <class T> void sum_columns(const Layout &layout, const T *in, T *out) {
                });
   if (segments == 1) return;
   int64_t group = 0;
-  outer.for_each(0, groups, [&](const int64_t (&at)[2]) {
+  outer.for_each(0, groups, [&](const int64_t(&at)[2]) {
     for (int64_t panel = 0; panel < panels; ++panel) {
       Total *totals = &partial[size_t((group * panels + panel) * segments * kColumns)];
       for (int64_t s = 1; s < segments; ++s)

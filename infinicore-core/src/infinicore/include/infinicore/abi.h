@@ -30,7 +30,8 @@ typedef struct infini_header {
   uint16_t abi_minor;
 } infini_header;
 
-#define INFINI_HEADER(table_type) {(uint32_t)sizeof(table_type), INFINI_ABI_MAJOR, INFINI_ABI_MINOR}
+#define INFINI_HEADER(table_type) \
+  { (uint32_t)sizeof(table_type), INFINI_ABI_MAJOR, INFINI_ABI_MINOR }
 
 /* Does the other side's table reach this member? For data, which may legitimately be zero. */
 #define INFINI_REACHES(table_type, table, member) \
@@ -181,24 +182,26 @@ typedef struct infini_ccl {
   infiniStatus_t (*all_reduce)(const void *send, void *receive, uint64_t count, infiniDtype_t dtype,
                                infinicclReduceOp_t op, infinicclComm_t comm, infinirtStream_t stream);
   infiniStatus_t (*reduce)(const void *send, void *receive, uint64_t count, infiniDtype_t dtype,
-                           infinicclReduceOp_t op, int32_t root, infinicclComm_t comm, infinirtStream_t stream);
-  infiniStatus_t (*broadcast)(const void *send, void *receive, uint64_t count, infiniDtype_t dtype, int32_t root,
-                              infinicclComm_t comm, infinirtStream_t stream);
+                           infinicclReduceOp_t op, int32_t root, infinicclComm_t comm,
+                           infinirtStream_t stream);
+  infiniStatus_t (*broadcast)(const void *send, void *receive, uint64_t count, infiniDtype_t dtype,
+                              int32_t root, infinicclComm_t comm, infinirtStream_t stream);
   infiniStatus_t (*all_gather)(const void *send, void *receive, uint64_t send_count, infiniDtype_t dtype,
                                infinicclComm_t comm, infinirtStream_t stream);
-  infiniStatus_t (*all_gather_v)(const void *send, void *receive, const uint64_t *receive_counts, infiniDtype_t dtype,
-                                 infinicclComm_t comm, infinirtStream_t stream);
-  infiniStatus_t (*reduce_scatter)(const void *send, void *receive, uint64_t receive_count, infiniDtype_t dtype,
-                                   infinicclReduceOp_t op, infinicclComm_t comm, infinirtStream_t stream);
+  infiniStatus_t (*all_gather_v)(const void *send, void *receive, const uint64_t *receive_counts,
+                                 infiniDtype_t dtype, infinicclComm_t comm, infinirtStream_t stream);
+  infiniStatus_t (*reduce_scatter)(const void *send, void *receive, uint64_t receive_count,
+                                   infiniDtype_t dtype, infinicclReduceOp_t op, infinicclComm_t comm,
+                                   infinirtStream_t stream);
   infiniStatus_t (*reduce_scatter_v)(const void *send, void *receive, const uint64_t *receive_counts,
                                      infiniDtype_t dtype, infinicclReduceOp_t op, infinicclComm_t comm,
                                      infinirtStream_t stream);
   infiniStatus_t (*all_to_all)(const void *send, void *receive, uint64_t count_per_peer, infiniDtype_t dtype,
                                infinicclComm_t comm, infinirtStream_t stream);
-  infiniStatus_t (*send)(const void *buffer, uint64_t count, infiniDtype_t dtype, int32_t peer, infinicclComm_t comm,
-                         infinirtStream_t stream);
-  infiniStatus_t (*receive)(void *buffer, uint64_t count, infiniDtype_t dtype, int32_t peer, infinicclComm_t comm,
-                            infinirtStream_t stream);
+  infiniStatus_t (*send)(const void *buffer, uint64_t count, infiniDtype_t dtype, int32_t peer,
+                         infinicclComm_t comm, infinirtStream_t stream);
+  infiniStatus_t (*receive)(void *buffer, uint64_t count, infiniDtype_t dtype, int32_t peer,
+                            infinicclComm_t comm, infinirtStream_t stream);
   infiniStatus_t (*barrier)(infinicclComm_t comm, infinirtStream_t stream);
 } infini_ccl;
 
@@ -214,8 +217,8 @@ typedef struct infini_operator {
   infiniStatus_t (*workspace)(infini_descriptor descriptor, uint64_t *bytes);
   /* Re-entrant on one descriptor; only enqueues on the stream. workspace is 64-byte aligned device
    * memory, NULL when bytes is 0. Core guarantees what the signature says about shapes and dtypes. */
-  infiniStatus_t (*execute)(infini_descriptor descriptor, void *workspace, uint64_t bytes, const infini_slot *args,
-                            infinirtStream_t stream);
+  infiniStatus_t (*execute)(infini_descriptor descriptor, void *workspace, uint64_t bytes,
+                            const infini_slot *args, infinirtStream_t stream);
   void (*destroy)(infini_descriptor descriptor);
 } infini_operator;
 

@@ -46,7 +46,9 @@ template <class Body> infiniStatus_t guard(Body &&body) noexcept {
 // The operator table entry of a kernel class.
 template <class Kernel, class Args> constexpr infini_operator kernel(const char *name, uint64_t fingerprint) {
   static_assert(sizeof(Args) % sizeof(infini_slot) == 0, "arguments are an array of slots");
-  return {INFINI_HEADER(infini_operator), name, fingerprint,
+  return {INFINI_HEADER(infini_operator),
+          name,
+          fingerprint,
           [](const infini_slot *slots, infini_descriptor *out) {
             return guard([&] {
               *out = reinterpret_cast<infini_descriptor>(new Kernel(*reinterpret_cast<const Args *>(slots)));
@@ -65,7 +67,7 @@ template <class Kernel, class Args> constexpr infini_operator kernel(const char 
           [](infini_descriptor descriptor) { delete reinterpret_cast<Kernel *>(descriptor); }};
 }
 
-} // namespace infini
+}  // namespace infini
 
 #define INFINI_KERNEL(operator_name, Class) \
   infini::kernel<Class, infini_##operator_name##_args>(#operator_name, INFINI_FINGERPRINT_##operator_name)
