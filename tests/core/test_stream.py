@@ -128,6 +128,7 @@ def test_elapsed_time(device):
         ic.DeviceEvent(enable_timing=True, device=device),
     )
     start.record()
+    start.synchronize()
     time.sleep(0.01)
     end.record()
     end.synchronize()

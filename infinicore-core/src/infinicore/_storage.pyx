@@ -355,13 +355,17 @@ cdef class Allocator:
         self.context.activate()
         for address in streams:
             stream = <infinirtStream_t><uintptr_t>address
+            event = NULL
             with nogil:
                 status = runtime.event_create(INFINIRT_EVENT_DISABLE_TIMING, &event)
-            check(status, "event_create")
-            with nogil:
-                status = runtime.event_record(event, stream)
-            check(status, "event_record")
-            events.append(<uintptr_t>event)
+                if status == INFINI_STATUS_SUCCESS:
+                    status = runtime.event_record(event, stream)
+            if event != NULL:
+                events.append(<uintptr_t>event)
+            if status != INFINI_STATUS_SUCCESS:  # a foreign stream that was destroyed meanwhile, say
+                with nogil:
+                    status = runtime.synchronize()
+                check(status, "synchronize")
         self.pending.append((<uintptr_t>block, events))
 
     cdef int settle(self, bint wait) except -1:

@@ -1193,7 +1193,7 @@ cdef class Tensor:
         Parameters
         ----------
         stream : Stream or int
-            A stream, or its address.
+            A stream, or the handle of another library's, which must then live as long as this memory.
         """
         handle = getattr(stream, "handle", stream)
         self.storage.record_stream(<infinirtStream_t><uintptr_t>(0 if handle is None else int(handle)))

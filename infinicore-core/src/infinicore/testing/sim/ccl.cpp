@@ -222,6 +222,8 @@ struct Meeting {
   std::vector<bool> arrived;
   size_t missing = 0;
   bool done = false;
+  Failure misfit;  // told to `culprit`, the rank whose part does not fit the first one
+  int32_t culprit = -1;
 };
 
 // The ranks that one unique id (or init_all) joined. Whatever goes wrong on one breaks it for all.
@@ -287,8 +289,12 @@ class Clique {
     ours->arrived[place] = true;
     if (--ours->missing > 0) return ours;
     meetings.erase({who, turn});
+    check(*ours);
+    if (ours->misfit) {
+      break_off(*ours->misfit, ours->culprit);
+      return ours;  // whoever comes last, `finish` tells each rank its side of it
+    }
     try {
-      check(ours->parts);
       lock.unlock();
       perform(ours->parts);
       lock.lock();
@@ -306,6 +312,7 @@ class Clique {
     std::unique_lock<std::mutex> lock(mutex);
     const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(patience());
     while (!meeting->done) {
+      if (meeting->misfit && rank == meeting->culprit) throw *meeting->misfit;
       if (broken) throw *broken;
       if (const std::string gone = absent(*meeting, part, true); !gone.empty()) {
         const Error error(INFINI_STATUS_PEER_FAILED,
@@ -355,20 +362,25 @@ class Clique {
   }
 
   // Ranks that call different things would hang or mix data up on hardware; here they are told.
-  static void check(const std::vector<Part> &parts) {
-    const Part &first = parts[0];
-    for (size_t rank = 1; rank < parts.size(); ++rank) {
-      const Part &part = parts[rank];
-      const auto differs = [&](const char *what) {
-        throw Error(INFINI_STATUS_BAD_PARAM, std::string(first.name()) + " of rank 0 meets " + part.name() +
-                                                 " of rank " + std::to_string(rank) + " with another " +
-                                                 what);
-      };
-      if (part.kind != first.kind && !part.point_to_point()) differs("operation");
-      if (part.dtype != first.dtype) differs("dtype");
-      if (part.counts != first.counts) differs("count");
-      if (!part.point_to_point() && part.op != first.op) differs("reduction");
-      if (!part.point_to_point() && part.other != first.other) differs("root");
+  static void check(Meeting &meeting) {
+    const Part &first = meeting.parts[0];
+    for (size_t place = 1; place < meeting.parts.size() && !meeting.misfit; ++place) {
+      const Part &part = meeting.parts[place];
+      // A receiver's rank is what its sender calls the other one, and the other way round.
+      const bool pair = part.point_to_point();
+      const int32_t rank = pair ? first.other : static_cast<int32_t>(place);
+      const char *what = part.kind != first.kind && !pair     ? "operation"
+                         : part.dtype != first.dtype          ? "dtype"
+                         : part.counts != first.counts        ? "count"
+                         : !pair && part.op != first.op       ? "reduction"
+                         : !pair && part.other != first.other ? "root"
+                                                              : nullptr;
+      if (what == nullptr) continue;
+      meeting.culprit = rank;
+      meeting.misfit = std::make_shared<const Error>(
+          INFINI_STATUS_BAD_PARAM, std::string(first.name()) + " of rank " +
+                                       std::to_string(pair ? part.other : 0) + " meets " + part.name() +
+                                       " of rank " + std::to_string(rank) + " with another " + what);
     }
   }
 

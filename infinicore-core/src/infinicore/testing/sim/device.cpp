@@ -281,6 +281,11 @@ bool Stream::captured() const {
   return capture != nullptr;
 }
 
+bool Stream::closed() const {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return closing;
+}
+
 void Stream::close() {
   if (captured()) throw Error(INFINI_STATUS_BAD_PARAM, "cannot destroy a stream that is being captured");
   const auto self = shared_from_this();
@@ -323,6 +328,13 @@ void Device::forget(Stream *stream) {
                  streams_.end());
 }
 
+Stream *Device::find(const void *handle) {
+  const std::lock_guard<std::mutex> lock(mutex);
+  const auto found =
+      std::find_if(streams_.begin(), streams_.end(), [&](auto &stream) { return stream.get() == handle; });
+  return found != streams_.end() && !(*found)->closed() ? found->get() : nullptr;
+}
+
 std::vector<std::shared_ptr<Stream>> Device::streams() {
   const std::lock_guard<std::mutex> lock(mutex);
   return streams_;
@@ -359,7 +371,12 @@ void Vendor::set_current(int32_t index) {
 }
 
 Stream &Vendor::stream(infinirtStream_t handle) {
-  return handle != nullptr ? *static_cast<Stream *>(handle) : *current().standard;
+  if (handle == nullptr) return *current().standard;
+  for (const auto &device : devices)
+    if (Stream *const stream = device->find(handle)) return *stream;
+  throw Error(INFINI_STATUS_BAD_PARAM, std::string("no stream of ") + name +
+                                           " has this handle: it was destroyed, "
+                                           "or made elsewhere");
 }
 
 Device *Vendor::owner(const void *address) {
@@ -430,6 +447,7 @@ Graph end_capture(Stream &stream) {
   if (capture->mode != INFINIRT_STREAM_CAPTURE_MODE_RELAXED && capture->thread != std::this_thread::get_id())
     throw Error(INFINI_STATUS_BAD_PARAM,
                 "a capture ends on the thread on which it began, unless it is relaxed");
+  capture->ended = true;
   for (Stream *member : capture->streams) member->capture = nullptr;
   vendor.captures.erase(std::find(vendor.captures.begin(), vendor.captures.end(), capture));
   if (!capture->broken.empty())
@@ -461,7 +479,7 @@ void wait_event(Stream &stream, Event &event) {
     const std::scoped_lock lock(stream.device.vendor.capturing, event.mutex);
     const auto capture = event.capture;
     if (capture) {
-      if (stream.capture != nullptr ? stream.capture != capture : capture->origin->capture != capture)
+      if (stream.capture != nullptr ? stream.capture != capture : capture->ended)
         throw Error(INFINI_STATUS_BAD_PARAM,
                     "the event belongs to a capture that the stream takes no part in");
       stream.capture = capture;

@@ -87,6 +87,7 @@ struct Capture {
   std::set<Stream *> streams;             // all that take part
   std::map<Stream *, uint64_t> unjoined;  // forked streams, and up to which task somebody must wait for them
   std::string broken;                     // the call that invalidated it
+  bool ended = false;                     // no stream takes part any more; they may be gone
 };
 
 struct Event {
@@ -116,6 +117,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
   std::shared_ptr<Record> record();
   void wait(std::shared_ptr<Record> record);
   bool captured() const;
+  bool closed() const;
   void close();  // finish what is queued, then end the thread
   void stop();   // drop what is queued, wait for what runs, and from now on run work where it is enqueued
 
@@ -125,7 +127,7 @@ class Stream : public std::enable_shared_from_this<Stream> {
  private:
   void work();
 
-  std::mutex mutex;
+  mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Task> queue;
   uint64_t enqueued = 0, finished = 0;
@@ -139,6 +141,7 @@ class Device {
 
   std::shared_ptr<Stream> create_stream();
   void forget(Stream *stream);
+  Stream *find(const void *handle);  // NULL: not one of this device, or destroyed
   std::vector<std::shared_ptr<Stream>> streams();
   void synchronize();
 
@@ -170,7 +173,7 @@ struct Vendor {
   Device &current();  // this thread's device
   void set_current(int32_t device);
   Device &device(int32_t index);
-  Stream &stream(infinirtStream_t handle);  // NULL: the default stream of the current device
+  Stream &stream(infinirtStream_t handle);  // NULL: the default one of the current device
   Device *owner(const void *address);       // NULL: not memory of this vendor
   void open();
   void check_not_forked() const;

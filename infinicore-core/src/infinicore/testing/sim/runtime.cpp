@@ -212,7 +212,11 @@ template <int V> struct Runtime {
   }
 
   static infiniStatus_t stream_destroy(infinirtStream_t stream) {
-    return guard([&] { static_cast<Stream *>(stream)->close(); });
+    return guard([&] {
+      if (stream == nullptr)
+        throw Error(INFINI_STATUS_NULL_POINTER, "the default stream cannot be destroyed");
+      vendor().stream(stream).close();
+    });
   }
 
   static infiniStatus_t stream_synchronize(infinirtStream_t stream) {
