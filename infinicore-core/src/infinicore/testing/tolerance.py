@@ -81,7 +81,7 @@ _TABLE: dict[str, dict[str, tuple[float, float, float]]] = {
         "float64": (4, 1e-14, 1e-15),
     },
     "layer_norm": {
-        # nearly equal values cancel: x - mean is off by eps * |x|, and 1/sqrt(var + eps) multiplies that by 1e3
+        # nearly equal values cancel: x - mean is off by eps * |x|, which 1/sqrt(var + eps) multiplies by 1e3
         "float16": (2, 2e-3, 2e-3),
         "bfloat16": (2, 1e-2, 1e-2),
         "float32": (8, 1e-4, 1e-4),
