@@ -221,16 +221,36 @@ def attentions(name: str, dtype: torch.dtype) -> Iterator[Case]:
     )
 
 
+def convolutions(name: str, dtype: torch.dtype) -> Iterator[Case]:
+    """Layers of image networks: first, 3x3 of three sizes, 1x1, strided, depthwise; and patches of a ViT."""
+    layers = [  # input, filters, size of the kernel, stride, pad, groups
+        ((1, 3, 224, 224), 64, 7, 2, 3, 1),
+        ((1, 64, 56, 56), 64, 3, 1, 1, 1),
+        ((1, 64, 56, 56), 256, 1, 1, 0, 1),
+        ((1, 256, 14, 14), 256, 3, 1, 1, 1),
+        ((8, 128, 28, 28), 256, 3, 2, 1, 1),
+        ((1, 96, 112, 112), 96, 3, 1, 1, 96),
+        ((1, 3, 224, 224), 768, 16, 16, 0, 1),
+    ]
+    for shape, filters, size, stride, pad, groups in layers:
+        x, tx = pair(torch.randn(shape).to(dtype))
+        w, tw = pair(torch.randn(filters, shape[1] // groups, size, size).to(dtype))
+        conv = torch.nn.functional.conv2d
+        outputs = conv(tx, tw, None, stride, pad, 1, groups).numel()
+        image = "x".join(map(str, shape[1:] if shape[0] == 1 else shape))
+        step = f"/{stride}" if stride > 1 else ""
+        yield Case(
+            f"conv {image}, {filters} of {size}x{size}{step}{' depthwise' if groups > 1 else ''} {name}",
+            lambda x=x, w=w, stride=stride, pad=pad: ic.ops.conv(x, w, pads=pad, strides=stride),
+            lambda tx=tx, tw=tw, a=(None, stride, pad, 1, groups): conv(tx, tw, *a),
+            read=(tx.numel() + tw.numel()) * dtype.itemsize,
+            written=outputs * dtype.itemsize,
+            flops=2.0 * outputs * tw[0].numel(),
+        )
+
+
 def others(name: str, dtype: torch.dtype) -> Iterator[Case]:
-    """A convolution, and drawing a token from a large vocabulary."""
-    x, tx = pair(torch.randn(1, 64, 56, 56).to(dtype))
-    w, tw = pair(torch.randn(64, 64, 3, 3).to(dtype))
-    yield Case(
-        f"conv 64x56x56, 64 of 3x3 {name}",
-        lambda: ic.ops.conv(x, w, pads=1),
-        lambda: torch.conv2d(tx, tw, padding=1),
-        flops=2.0 * 64 * 64 * 9 * 56 * 56,
-    )
+    """Draw a token from a large vocabulary."""
     logits, tlogits = pair(torch.randn(151936).to(dtype))
 
     def draw() -> torch.Tensor:
@@ -260,7 +280,7 @@ def main() -> None:
     )
     print(f"{'':44}{'ours us':>10}{'torch us':>10}{'torch/ours':>12}{'of limit':>10}")
     for name, dtype in DTYPES.items():
-        for family in (linears, products, rows, attentions, others):
+        for family in (linears, products, rows, attentions, convolutions, others):
             for case in family(name, dtype):
                 if options.only not in case.name:
                     continue

@@ -37,7 +37,7 @@ const infini_onednn_api *open_library() {
   const char *reason = dlerror();
   const std::string message = std::string("cpu: ") + file_name + " is not used (" +
                               (reason ? reason : "its table is too old") +
-                              "); large products run on the built-in kernels";
+                              "); large products and convolutions run on the built-in kernels";
   if (host && host->log) host->log(INFINI_LOG_INFO, message.c_str());
   return nullptr;
 }

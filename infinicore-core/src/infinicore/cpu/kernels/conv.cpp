@@ -1,9 +1,10 @@
 // kernels/conv.cpp -- convolution over any number of spatial dimensions, with groups, as a product with
 // gathered patches. Patches go straight into the packed panels of the product, so no patch matrix is ever
-// stored.
+// stored. Large convolutions start on oneDNN where it is faster (library_conv.hpp).
 #include <infinicore/operators/conv.h>
 
 #include "../kernel.hpp"
+#include "../library_conv.hpp"
 #include "../matmul.hpp"
 
 namespace infini::cpu::INFINI_ISA {
@@ -41,14 +42,16 @@ class Conv {
     // The product wants a row of weights and a row of outputs to have one stride each.
     copy_weights_ = !flat(*call.w, 1, &weight_step_);
     copy_output_ = !flat(*call.y, 2, &out_step_);
+    library_ = LibraryConv::plan(call);
   }
 
   uint64_t workspace() const {
-    return weight_bytes() + (copy_output_ ? batch_ * out_channels_ * pixels_ * size() : 0);
+    const uint64_t own = weight_bytes() + (copy_output_ ? batch_ * out_channels_ * pixels_ * size() : 0);
+    return library_ ? std::max(own, library_->workspace()) : own;
   }
 
   void execute(const infini_conv_args &call, void *workspace, infinirtStream_t) const {
-    if (batch_ * out_channels_ * pixels_ == 0) return;
+    if (batch_ * out_channels_ * pixels_ == 0 || (library_ && library_->run(call, workspace))) return;
     dispatch_floats("conv", dtype_, [&](auto tag) { run<typename decltype(tag)::type>(call, workspace); });
   }
 
@@ -246,6 +249,7 @@ class Conv {
   int64_t size_[most_dims], out_size_[most_dims], kernel_[most_dims];
   int64_t pad_[most_dims], stride_[most_dims], dilation_[most_dims];
   bool copy_weights_, copy_output_;
+  std::unique_ptr<const LibraryConv> library_;
 };
 
 INFINI_CPU_KERNEL(conv, Conv)
