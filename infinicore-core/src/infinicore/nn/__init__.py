@@ -1,5 +1,41 @@
-"""Neural-network building blocks: ``nn.functional`` holds the operators that models are written with."""
+# Neural networks: modules that hold weights, and the functions that compute with them.
+# Loaded when `infinicore.nn` is first used, not by `import infinicore`.
+"""Neural-network building blocks, with the names and state dicts of ``torch.nn``; for running models.
 
-from infinicore.nn import functional
+``nn.functional`` holds the functions that models are written with.
+"""
 
-__all__ = ["functional"]
+from infinicore.nn import functional, modules
+from infinicore.nn.modules import (
+    Conv1d,
+    Conv2d,
+    Embedding,
+    LayerNorm,
+    Linear,
+    Module,
+    ModuleDict,
+    ModuleList,
+    RMSNorm,
+    RoPE,
+    Sequential,
+    TransformerBlock,
+)
+from infinicore.nn.parameter import Parameter
+
+__all__ = [
+    "Conv1d",
+    "Conv2d",
+    "Embedding",
+    "LayerNorm",
+    "Linear",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "Parameter",
+    "RMSNorm",
+    "RoPE",
+    "Sequential",
+    "TransformerBlock",
+    "functional",
+    "modules",
+]

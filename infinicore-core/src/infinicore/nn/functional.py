@@ -1,3 +1,5 @@
+# Functions under PyTorch's names, over the operators. One whose call is the operator's own is imported as it
+# is; the others are three lines: `def` with PyTorch's parameters, a sentence, and the call of the operator.
 """The functional names that models are written with, over the operators of ``infinicore.ops``.
 
 Shapes, dtypes and errors are those of the operator each function calls; see its page.
@@ -5,41 +7,131 @@ Shapes, dtypes and errors are those of the operator each function calls; see its
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import infinicore
 from infinicore import ops
+from infinicore._tensor import Tensor
 from infinicore.errors import InvalidArgument, ShapeError
-from infinicore.ops import RopeAlgo
+from infinicore.ops import (
+    RopeAlgo,
+    causal_softmax,
+    linear,
+    rope,
+    sigmoid,
+    silu_and_mul,
+    softplus,
+    swiglu,
+    tanh,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from infinicore import Tensor
+    from infinicore._dtype import dtype as DType
 
 __all__ = [
     "RopeAlgo",
     "causal_softmax",
+    "conv1d",
+    "conv2d",
+    "elu",
     "embedding",
+    "gelu",
+    "hardswish",
+    "hardtanh",
     "layer_norm",
+    "leaky_relu",
     "linear",
+    "log_softmax",
     "random_sample",
+    "relu",
     "rms_norm",
     "rope",
+    "scaled_dot_product_attention",
+    "sigmoid",
     "silu",
+    "silu_and_mul",
     "softmax",
+    "softplus",
     "swiglu",
+    "tanh",
 ]
 
 
-def causal_softmax(input: Tensor, out: Tensor | None = None) -> Tensor:
-    """Softmax over the last axis under a causal mask; see :func:`infinicore.ops.causal_softmax`."""
-    return ops.causal_softmax(input, out=out)
+# ---- activations -----------------------------------------------------------------------------------------
+
+
+def silu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
+    """``input * sigmoid(input)``; ``inplace=True`` writes into `input` and returns it.
+
+    On devices that PyTorch calls cuda or musa ``ntops`` computes it where that package is installed
+    (``infinicore.use_ntops``) and no `out` is given.
+    """
+    if out is None and _ntops_serves(input):
+        return infinicore.ntops.torch.silu(input, inplace=inplace)
+    return ops.silu(input, out=_target("silu", input, inplace, out))
+
+
+def relu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
+    """``max(input, 0)``; ``inplace=True`` writes into `input` and returns it."""
+    return ops.relu(input, out=_target("relu", input, inplace, out))
+
+
+def leaky_relu(
+    input: Tensor, negative_slope: float = 0.01, inplace: bool = False, *, out: Tensor | None = None
+) -> Tensor:
+    """`input` where it is positive, else a small multiple of it; see :func:`infinicore.ops.leaky_relu`."""
+    return ops.leaky_relu(input, negative_slope, out=_target("leaky_relu", input, inplace, out))
+
+
+def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
+    """`input` where it is positive, else ``alpha * (exp(input) - 1)``; see :func:`infinicore.ops.elu`."""
+    return ops.elu(input, alpha, out=_target("elu", input, inplace, out))
+
+
+def hardswish(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
+    """``input * min(max(input + 3, 0), 6) / 6``; ``inplace=True`` writes into `input` and returns it."""
+    return ops.hardswish(input, out=_target("hardswish", input, inplace, out))
+
+
+def hardtanh(
+    input: Tensor,
+    min_val: float = -1.0,
+    max_val: float = 1.0,
+    inplace: bool = False,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """`input` clipped to an interval; ``inplace=True`` writes into `input` and returns it."""
+    return ops.hardtanh(input, min_val, max_val, out=_target("hardtanh", input, inplace, out))
+
+
+def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None) -> Tensor:
+    """Gaussian error linear unit; see :func:`infinicore.ops.gelu`.
+
+    Raises
+    ------
+    InvalidArgument
+        If `approximate` is neither ``"none"`` nor ``"tanh"`` (:func:`infinicore.ops.gelu_tanh`).
+    """
+    if approximate not in ("none", "tanh"):
+        raise InvalidArgument(f"gelu: approximate is {approximate!r}, it must be 'none' or 'tanh'")
+    return (ops.gelu if approximate == "none" else ops.gelu_tanh)(input, out=out)
 
 
 def softmax(input: Tensor, dim: int = -1, *, out: Tensor | None = None) -> Tensor:
-    """Softmax along ``dim``; see :func:`infinicore.ops.softmax`."""
+    """Softmax along `dim`; see :func:`infinicore.ops.softmax`."""
     return ops.softmax(input, axis=dim, out=out)
+
+
+def log_softmax(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
+    """Logarithm of the softmax along `dim`; see :func:`infinicore.ops.logsoftmax`."""
+    return ops.logsoftmax(input, axis=dim, out=out)
+
+
+# ---- normalisations --------------------------------------------------------------------------------------
 
 
 def rms_norm(
@@ -50,34 +142,43 @@ def rms_norm(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Root-mean-square normalisation over the last axis; see :func:`infinicore.ops.rms_norm`.
+    """Root-mean-square normalisation over the last axes; see :func:`infinicore.ops.rms_norm`.
 
     Raises
     ------
     ShapeError
-        If ``normalized_shape`` is not the shape of ``weight``.
+        If `normalized_shape` is not the shape of `weight`, or not the last sizes of `input`.
     """
-    _check_normalized_shape("rms_norm", normalized_shape, weight)
-    return ops.rms_norm(input, weight, epsilon=eps, out=out)
+    _check_normalized_shape("rms_norm", input, normalized_shape, weight)
+    if len(normalized_shape) == 1:
+        return ops.rms_norm(input, weight, epsilon=eps, out=out)
+    result = ops.rms_norm(_rows(input, len(normalized_shape)), weight.flatten(), epsilon=eps)
+    return _shaped(result, input, out)
 
 
 def layer_norm(
     input: Tensor,
     normalized_shape: Sequence[int],
-    weight: Tensor,
+    weight: Tensor | None,
     bias: Tensor | None,
     eps: float = 1e-5,
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Layer normalisation over the last axis; see :func:`infinicore.ops.layer_norm`.
+    """Layer normalisation over the last axes; see :func:`infinicore.ops.layer_norm`.
 
     Raises
     ------
     ShapeError
-        If ``normalized_shape`` is not the shape of ``weight``.
+        If `normalized_shape` is not the shape of `weight` and `bias`, or not the last sizes of `input`.
     """
-    _check_normalized_shape("layer_norm", normalized_shape, weight)
+    _check_normalized_shape("layer_norm", input, normalized_shape, weight)
+    if weight is None:
+        weight = infinicore.ones(normalized_shape, dtype=input.dtype, device=input.device)
+    if len(normalized_shape) != 1:
+        flat_bias = None if bias is None else bias.flatten()
+        rows = _rows(input, len(normalized_shape))
+        return _shaped(ops.layer_norm(rows, weight.flatten(), flat_bias, eps=eps)[0], input, out)
     if out is None:
         return ops.layer_norm(input, weight, bias, eps=eps)[0]
     standardization = infinicore.empty_like(input)
@@ -85,32 +186,40 @@ def layer_norm(
     return ops.layer_norm(input, weight, bias, eps=eps, out=(out, standardization, deviation))[0]
 
 
-def silu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
-    """``input * sigmoid(input)``; ``inplace=True`` writes into ``input`` and returns it.
-
-    On CUDA and Moore Threads devices ``ntops`` computes it where that package is installed
-    (``infinicore.use_ntops``) and no output is given.
-    """
-    if out is None and not inplace and input.device.type in ("cuda", "moore") and infinicore.use_ntops:
-        return infinicore.ntops.torch.silu(input)
-    return ops.silu(input, out=input if inplace else out)
+# ---- products, convolutions, tables ----------------------------------------------------------------------
 
 
-def swiglu(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor:
-    """``input * other * sigmoid(other)``: the second argument is the gate."""
-    return ops.swiglu(input, other, out=out)
-
-
-def linear(
+def conv1d(
     input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
     *,
-    alpha: float = 1.0,
     out: Tensor | None = None,
 ) -> Tensor:
-    """``alpha * input @ weight.T + bias``; see :func:`infinicore.ops.linear`."""
-    return ops.linear(input, weight, bias, alpha=alpha, out=out)
+    """Convolve ``(batch, channels, length)``; the batch may be absent. See :func:`infinicore.ops.conv`."""
+    return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups, out)
+
+
+def conv2d(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | Sequence[int] = 1,
+    padding: int | Sequence[int] = 0,
+    dilation: int | Sequence[int] = 1,
+    groups: int = 1,
+    *,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Convolve ``(batch, channels, height, width)``; the batch may be absent.
+
+    See :func:`infinicore.ops.conv`.
+    """
+    return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups, out)
 
 
 def embedding(
@@ -124,63 +233,83 @@ def embedding(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Rows of ``weight`` selected by ``input``; see :func:`infinicore.ops.embedding`.
+    """Rows of `weight` selected by `input`; see :func:`infinicore.ops.embedding`.
 
     Raises
     ------
     InvalidArgument
         If an option that only matters for training is given.
     """
-    training = {"padding_idx": padding_idx, "max_norm": max_norm}
-    given = [name for name, value in training.items() if value is not None]
-    if norm_type != 2.0:
-        given.append("norm_type")
-    given += [name for name, on in (("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)) if on]
-    if given:
-        names = ", ".join(given)
-        raise InvalidArgument(f"embedding: Unsupported parameters. {names} only matter for training")
+    refuse_training("embedding", padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     return ops.embedding(input, weight, out=out)
 
 
-def rope(
-    x: Tensor,
-    pos_ids: Tensor,
-    sin_table: Tensor,
-    cos_table: Tensor,
-    algo: RopeAlgo = RopeAlgo.GPT_NEOX,
+# ---- attention -------------------------------------------------------------------------------------------
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Rotary position embedding; see :func:`infinicore.ops.rope`."""
-    return ops.rope(x, pos_ids, sin_table, cos_table, algo=algo, out=out)
+    """Attention of every query to every key; see :func:`infinicore.ops.scaled_dot_product_attention`.
+
+    Raises
+    ------
+    InvalidArgument
+        If ``dropout_p`` is not 0, which only matters for training, or a mask comes with ``is_causal``.
+    """
+    if dropout_p != 0:
+        raise InvalidArgument(
+            f"scaled_dot_product_attention: dropout_p={dropout_p} only matters for training; pass 0"
+        )
+    return ops.scaled_dot_product_attention(
+        query, key, value, attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa, out=out
+    )
+
+
+# ---- sampling --------------------------------------------------------------------------------------------
 
 
 def random_sample(
     logits: Tensor,
-    random_val: float,
-    topp: float,
-    topk: int,
-    temperature: float,
+    random_val: float | Sequence[float] | None,
+    topp: float | Sequence[float],
+    topk: int | Sequence[int],
+    temperature: float | Sequence[float],
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Draw one index per row of ``logits``: ``(V,)`` gives a scalar, ``(B, V)`` gives ``(B,)``, int32.
+    """Draw one index per row of `logits`: ``(V,)`` gives a scalar, ``(B, V)`` gives ``(B,)``, int32.
 
-    For two-dimensional logits each of the four parameters may also be a sequence of ``B`` values.
-    See :func:`infinicore.ops.random_sample` for the distribution.
+    For two-dimensional logits each of the four parameters may also be a sequence of ``B`` values. Where
+    `random_val` is None, Python's ``random`` gives it, a value of its own for each row. See
+    :func:`infinicore.ops.random_sample` for the distribution.
 
     Raises
     ------
     ShapeError
-        If ``logits`` has neither one nor two dimensions, or a sequence has another length than ``B``.
+        If `logits` has neither one nor two dimensions, or a sequence has another length than ``B``.
     """
-    if logits.ndim == 1:
-        return ops.random_sample(logits, random_val, topp, topk, temperature, out=out)
-    if logits.ndim != 2:
+    if logits.ndim not in (1, 2):
         raise ShapeError(f"random_sample: logits must have 1 or 2 dimensions, got {logits.ndim}")
-    rows = logits.shape[0]
+    rows = logits.shape[0] if logits.ndim == 2 else 1
+    if random_val is None:
+        import random
 
-    def per_row(name: str, value, dtype) -> Tensor:
+        random_val = [random.random() for _ in range(rows)]
+        random_val = random_val if logits.ndim == 2 else random_val[0]
+    if logits.ndim == 1:
+        return ops.random_sample(logits, random_val, topp, topk, temperature, out=out)  # type: ignore[arg-type]
+
+    def per_row(name: str, value: float | Sequence[float], dtype: DType) -> Tensor:
         values = list(value) if isinstance(value, (list, tuple)) else [value] * rows
         if len(values) != rows:
             raise ShapeError(f"random_sample: {name} has {len(values)} values, but logits has {rows} rows")
@@ -198,8 +327,90 @@ def random_sample(
     )
 
 
-def _check_normalized_shape(name: str, normalized_shape: Sequence[int], weight: Tensor) -> None:
-    if list(normalized_shape) != list(weight.shape):
+# ---- what they share -------------------------------------------------------------------------------------
+
+
+def _target(name: str, input: Tensor, inplace: bool, out: Tensor | None) -> Tensor | None:
+    """Return where the result of an element-wise function goes."""
+    if inplace and out is not None and out is not input:
+        raise InvalidArgument(f"{name}: inplace=True writes into input, but out is another tensor")
+    return input if inplace else out
+
+
+def _ntops_serves(input: Tensor) -> bool:
+    """Whether the package ``ntops`` computes what it can for this tensor."""
+    if not isinstance(input, Tensor) or input.device.torch_type not in ("cuda", "musa"):
+        return False
+    return infinicore.use_ntops  # asked last: it looks for the package, and imports it
+
+
+def refuse_training(
+    name: str,
+    padding_idx: int | None,
+    max_norm: float | None,
+    norm_type: float,
+    scale_grad_by_freq: bool,
+    sparse: bool,
+) -> None:
+    """Refuse the options of an embedding that only matter for training."""
+    off = {
+        "padding_idx": padding_idx is None,
+        "max_norm": max_norm is None,
+        "norm_type": norm_type == 2.0,
+        "scale_grad_by_freq": not scale_grad_by_freq,
+        "sparse": not sparse,
+    }
+    given = ", ".join(option for option, is_off in off.items() if not is_off)
+    if given:
+        raise InvalidArgument(f"{name}: Unsupported parameters. {given} only matter for training")
+
+
+def _check_normalized_shape(
+    name: str, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None
+) -> None:
+    sizes = list(normalized_shape)
+    if weight is not None and sizes != weight.shape:
+        raise ShapeError(f"{name}: normalized_shape is {sizes}, but weight has shape {weight.shape}")
+    if not sizes or sizes != input.shape[-len(sizes) :]:
+        raise ShapeError(f"{name}: normalized_shape is {sizes}, but input has shape {input.shape}")
+
+
+def _rows(input: Tensor, count: int) -> Tensor:
+    """Make the last `count` axes one."""
+    shape = input.shape
+    return input.reshape(*shape[:-count], math.prod(shape[-count:]))
+
+
+def _shaped(result: Tensor, input: Tensor, out: Tensor | None) -> Tensor:
+    """Give a result the shape of the input, in `out` if there is one."""
+    result = result.view(input.shape)
+    return result if out is None else out.copy_(result)
+
+
+def _conv(
+    name: str,
+    dims: int,
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: int | Sequence[int],
+    padding: int | Sequence[int],
+    dilation: int | Sequence[int],
+    groups: int,
+    out: Tensor | None,
+) -> Tensor:
+    if weight.ndim != dims + 2 or input.ndim not in (dims + 1, dims + 2):
         raise ShapeError(
-            f"{name}: normalized_shape is {list(normalized_shape)}, but weight has shape {list(weight.shape)}"
+            f"{name}: input has {input.ndim} dimensions and weight {weight.ndim}, expected {dims + 2} "
+            f"(input: {dims + 1} without a batch)"
         )
+    if input.ndim == dims + 1:
+        batch = None if out is None else out.unsqueeze(0)
+        result = _conv(name, dims, input.unsqueeze(0), weight, bias, stride, padding, dilation, groups, batch)
+        return result.squeeze(0) if out is None else out
+    if input.shape[1] != groups * weight.shape[1]:
+        raise ShapeError(
+            f"{name}: input has {input.shape[1]} channels, but weight has {weight.shape[1]} in each of "
+            f"groups={groups}"
+        )
+    return ops.conv(input, weight, bias, pads=padding, strides=stride, dilations=dilation, out=out)
