@@ -94,8 +94,13 @@ def function(name: str, entry: Any) -> str:
     for parameter in signature.parameters.values():
         if parameter.kind == parameter.KEYWORD_ONLY and "*" not in words:
             words.append("*")
-        words.append(str(parameter).replace("infinicore.schema.", ""))
-    return definition(name, words, inspect.formatannotation(signature.return_annotation, "infinicore.schema"))
+        words.append(plain(str(parameter)))
+    return definition(name, words, plain(inspect.formatannotation(signature.return_annotation)))
+
+
+def plain(text: str) -> str:
+    """Return an annotation or a parameter as a stub writes it."""
+    return text.replace("infinicore.schema.", "").replace("'", '"')
 
 
 def definition(name: str, words: list[str], result: str) -> str:

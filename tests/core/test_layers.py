@@ -2,7 +2,10 @@
 # not. An import inside a function is a late look-up, which does not count: the layer below loads without it.
 """Dependency direction."""
 
+import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,9 +29,28 @@ LAYERS = [
     ["utils", "interop", "printing", "creation", "graph"],
     ["_dispatch"],
     ["__init__", "report"],
-    ["__main__", "nn", "lib", "testing"],
+    ["nn"],
+    ["__main__", "lib", "testing", "new"],
 ]
-RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+# The same inside a package of several storeys.
+INSIDE = {
+    "nn": [
+        ["parameter", "functional"],
+        ["modules.module"],
+        ["modules.container", "modules.conv", "modules.embedding", "modules.linear"],
+        ["modules.normalization", "modules.rope"],
+        ["modules.transformer"],
+        ["modules"],
+        [""],
+    ]
+}
+
+
+def ranks(layers):
+    return {name: rank for rank, names in enumerate(layers) for name in names}
+
+
+RANK = ranks(LAYERS)
 IMPORT = re.compile(
     r"^(?:from|c?import) infinicore(?:\.(\w+))?[\w.]*(?: c?import (\(?[\w, ]*))?", re.MULTILINE
 )
@@ -58,6 +80,54 @@ def test_imports_point_downward(path, module):
     assert module in RANK, f"{path.name} belongs to no layer: add {module} to LAYERS"
     for imported in imports(path.read_text()):
         assert RANK[imported] <= RANK[module], f"{path.name} imports {imported}, which lies above it"
+
+
+def inner_imports(text, package):
+    """The modules of one package that a source imports at its top level, as names within the package."""
+    known, root = ranks(INSIDE[package]), f"infinicore.{package}"
+    for statement in ast.parse(text).body:
+        source = getattr(statement, "module", None) or ""
+        if isinstance(statement, ast.ImportFrom) and f"{source}.".startswith(f"{root}."):
+            within = source[len(root) + 1 :]
+            for alias in statement.names:
+                inner = f"{within}.{alias.name}".lstrip(".")
+                yield inner if inner in known else within
+
+
+def inner_sources():
+    for package in INSIDE:
+        for path in sorted((SOURCE / package).rglob("*.py")):
+            parts = path.relative_to(SOURCE / package).with_suffix("").parts
+            yield path, package, ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.skipif(not SOURCE.is_dir(), reason="the sources are not beside the tests")
+@pytest.mark.parametrize(
+    ("path", "package", "module"),
+    [pytest.param(*s, id=str(s[0].relative_to(SOURCE))) for s in inner_sources()],
+)
+def test_imports_inside_a_package_point_downward(path, package, module):
+    rank = ranks(INSIDE[package])
+    assert module in rank, f"{path.name} belongs to no layer of {package}: add {module!r} to INSIDE"
+    for imported in inner_imports(path.read_text(), package):
+        assert rank[imported] <= rank[module], f"{path.name} imports {imported}, which lies above it"
+
+
+def test_an_upward_import_inside_a_package_is_seen():
+    text = "from infinicore.nn import functional, modules\nfrom infinicore.nn.modules.rope import RoPE\n"
+    assert list(inner_imports(text, "nn")) == ["functional", "modules", "modules.rope"]
+    assert list(inner_imports("from infinicore.nn import Linear\nimport infinicore\n", "nn")) == [""]
+
+
+def test_nn_is_not_loaded_before_it_is_used():
+    code = (
+        "import sys, infinicore\n"
+        "before = 'infinicore.nn' in sys.modules\n"
+        "infinicore.nn.Linear(2, 2)\n"
+        "print(before, {'numpy', 'torch', 'ntops'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "False set()"
 
 
 def test_an_upward_import_is_seen():

@@ -17,7 +17,7 @@ from infinicore.errors import InvalidArgument, OutOfRange
 from infinicore.schema import OPERATORS, Spec
 
 WITNESSES = {}
-SHORT = {"float64": "f64", "float32": "f32", "int64": "i64", "int32": "i32", "bool": "bool"}
+SHORT = {"float64": "f64", "float32": "f32", "int64": "i64", "int32": "i32", "int8": "i8", "bool": "bool"}
 
 
 def witness(name):
@@ -73,6 +73,11 @@ binary("less", lambda torch: torch.lt, SPECIAL)
 binary("less_equal", lambda torch: torch.le, SPECIAL)
 binary("greater", lambda torch: torch.gt, SPECIAL)
 binary("greater_equal", lambda torch: torch.ge, SPECIAL)
+binary("logical_and", lambda torch: torch.logical_and, SPECIAL)
+binary("logical_or", lambda torch: torch.logical_or, SPECIAL)
+binary("logical_xor", lambda torch: torch.logical_xor, SPECIAL)
+binary("maximum", lambda torch: torch.maximum, SPECIAL)
+binary("minimum", lambda torch: torch.minimum, SPECIAL)
 binary("swiglu", lambda torch: lambda a, b: a * torch.nn.functional.silu(b))
 
 
@@ -86,10 +91,82 @@ def unary(name, function, slot="input", values=None):
 
 unary("neg", lambda torch: torch.neg, values=SPECIAL)
 unary("abs", lambda torch: torch.abs, values=SPECIAL)
+unary("gelu", lambda torch: torch.nn.functional.gelu)
+unary("gelu_tanh", lambda torch: lambda x: torch.nn.functional.gelu(x, approximate="tanh"))
+unary("hardswish", lambda torch: torch.nn.functional.hardswish, values=SPECIAL)
+unary("quick_gelu", lambda torch: lambda x: x * torch.sigmoid(1.702 * x))
+unary("relu", lambda torch: torch.relu, values=SPECIAL)
+unary("sigmoid", lambda torch: torch.sigmoid)
 unary("silu", lambda torch: torch.nn.functional.silu)
+unary("tanh", lambda torch: torch.tanh)
+unary("ceil", lambda torch: torch.ceil, values=[*SPECIAL, -0.5, 2.5])
+unary("exp", lambda torch: torch.exp, values=SPECIAL)
+unary("floor", lambda torch: torch.floor, values=[*SPECIAL, -0.5, 2.5])
+unary("log", lambda torch: torch.log, values=SPECIAL)
+unary("logical_not", lambda torch: torch.logical_not, values=SPECIAL)
+unary("reciprocal", lambda torch: torch.reciprocal, values=SPECIAL)
+unary("round", lambda torch: torch.round, values=[*SPECIAL, -0.5, 0.5, 1.5, 2.5])
+unary("rsqrt", lambda torch: torch.rsqrt, values=SPECIAL)
+unary("silu", lambda torch: torch.nn.functional.silu)
+unary("sqrt", lambda torch: torch.sqrt, values=SPECIAL)
 unary("zeros", lambda torch: torch.zeros_like, "x")
 unary("ones", lambda torch: torch.ones_like, "x")
 unary("rearrange", lambda torch: torch.clone, "src", SPECIAL)
+
+
+def parametric(name, scalars):
+    """An activation of torch.nn.functional with the same scalars, drawn from the values given for each."""
+
+    @witness(name)
+    def check(draw, rng, torch):
+        x = np.asarray(rng.choice([*SPECIAL, -30.0, -0.4, 0.3, 0.7, 18.0, 45.0], shapes(draw)))
+        said = {scalar: draw(st.sampled_from(values)) for scalar, values in scalars.items()}
+        return {"input": x, **said}, [getattr(torch.nn.functional, name)(tensor(torch, x), **said)]
+
+
+parametric("elu", {"alpha": [1.0, 0.25, -2.0]})
+parametric("hardtanh", {"min_val": [-1.0, 0.0], "max_val": [0.5, 3.0]})
+parametric("leaky_relu", {"negative_slope": [0.01, 0.0, -0.5]})
+parametric("softplus", {"beta": [1.0, 0.5, 3.0], "threshold": [20.0, 1.0]})
+
+
+@witness("silu_and_mul")
+def check_silu_and_mul(draw, rng, torch):
+    x = rng.standard_normal((*shapes(draw), 2 * draw(st.integers(0, 4))))
+    gate, value = tensor(torch, x).chunk(2, -1)
+    return {"input": x}, [torch.nn.functional.silu(gate) * value]
+
+
+@witness("where")
+def check_where(draw, rng, torch):
+    shape = shapes(draw)
+    narrow = [tuple(1 if draw(st.booleans()) else size for size in shape) for _ in range(3)]
+    condition = np.asarray(rng.integers(0, 2, narrow[0]).astype(bool))
+    a, b = (np.asarray(rng.choice(SPECIAL, mine)) for mine in narrow[1:])
+    expected = torch.where(*(tensor(torch, x) for x in (condition, a, b)))
+    return {"condition": condition, "input": a, "other": b}, [expected]
+
+
+@witness("clip")
+def check_clip(draw, rng, torch):
+    shape = shapes(draw)
+    narrow = [tuple(1 if draw(st.booleans()) else size for size in shape) for _ in range(3)]
+    x, low, high = (np.asarray(rng.choice(SPECIAL, mine)) for mine in narrow)
+    low, high = np.minimum(low, 0.5), np.maximum(high, 0.5)  # where they cross, PyTorch returns the upper one
+    low, high = low if draw(st.booleans()) else None, high if draw(st.booleans()) else None
+    # A clamp without bounds is an error there.
+    least, most = (None if bound is None else tensor(torch, bound) for bound in (low, high))
+    given = tensor(torch, x)
+    expected = given if low is None and high is None else torch.clamp(given, least, most)
+    return {"x": x, "min_val": low, "max_val": high}, [expected]
+
+
+@witness("clip_scalar")
+def check_clip_scalar(draw, rng, torch):
+    x = np.asarray(rng.choice(SPECIAL, shapes(draw)))
+    low, high = draw(st.sampled_from([-np.inf, -1.5, 0.5])), draw(st.sampled_from([0.5, 1.5, np.inf, np.nan]))
+    return {"input": x, "min_val": low, "max_val": high}, [torch.clamp(tensor(torch, x), low, high)]
+
 
 KINDS = ["float64", "float32", "int64", "int32", "int8", "uint8", "bool", "complex64", "complex128"]
 
@@ -189,6 +266,32 @@ def check_softmax(draw, rng, torch):
     return {"x": x, "axis": said["axis"]}, [torch.softmax(tensor(torch, x), said["axis"])]
 
 
+@witness("logsoftmax")
+def check_logsoftmax(draw, rng, torch):
+    said = OPERATORS["logsoftmax"].draw(draw, st)
+    x = rng.standard_normal(said["*s"]) * 300
+    return {"input": x, "axis": said["axis"]}, [torch.log_softmax(tensor(torch, x), said["axis"])]
+
+
+@witness("lp_norm")
+def check_lp_norm(draw, rng, torch):
+    said = OPERATORS["lp_norm"].draw(draw, st)
+    axis, p, eps = said["axis"], said["p"], draw(st.sampled_from([1e-12, 4.0]))
+    x = rng.standard_normal(said["*s"])
+    expected = torch.nn.functional.normalize(tensor(torch, x), p, axis, eps)
+    return {"input": x, "axis": axis, "p": p, "eps": eps}, [expected]
+
+
+@witness("topksoftmax")
+def check_topksoftmax(draw, rng, torch):
+    said = OPERATORS["topksoftmax"].draw(draw, st)
+    topk, norm = said["topk"], draw(st.booleans())
+    x = rng.standard_normal((draw(st.integers(0, 4)), said["e"]))
+    values, indices = torch.softmax(tensor(torch, x), -1).topk(topk, -1)
+    values = values / values.sum(-1, keepdim=True) if norm else values
+    return {"x": x, "topk": topk, "norm": norm}, [values, indices]
+
+
 @witness("causal_softmax")
 def check_causal_softmax(draw, rng, torch):
     said = OPERATORS["causal_softmax"].draw(draw, st)
@@ -253,6 +356,172 @@ def check_paged_attention(draw, rng, torch):
     )  # entries past the length are not read
     slots = {"q": q, "k_cache": caches[0], "v_cache": caches[1], "block_tables": tables, "cache_lens": lens}
     return slots | {"alibi_slopes": slopes, "scale": scale}, [torch.stack(rows)]
+
+
+def attended(torch, q, k, v, scale, visible, slopes=None, own=None):
+    """PyTorch's attention of ``(s, h, d)`` queries; rows of `visible` without a True give zeros."""
+    q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
+    bias = torch.zeros(q.shape[1], *visible.shape, dtype=torch.float64)
+    if slopes is not None:
+        distance = (torch.arange(visible.shape[1]) - own[:, None]).abs()
+        bias -= tensor(torch, slopes).double()[:, None, None] * distance
+    bias = bias.masked_fill(~visible, -torch.inf)
+    result = torch.nn.functional.scaled_dot_product_attention(q, k, v, bias, scale=scale, enable_gqa=True)
+    return result[0].transpose(0, 1)
+
+
+def causal(torch, s, length, diagonal):
+    """``(visible, own position of each query)``."""
+    own = torch.arange(s) + diagonal
+    return torch.arange(length) <= own[:, None], own
+
+
+def from_pages(torch, cache, table, length):
+    """The first `length` rows of a cache ``(nb, bs, kv, d)`` in the order of a table."""
+    positions = np.arange(length)
+    return tensor(torch, cache[table[positions // cache.shape[1]], positions % cache.shape[1]])
+
+
+def slopes_or_none(draw, rng, h):
+    return rng.standard_normal(h).astype(np.float32) if draw(st.booleans()) else None
+
+
+@witness("paged_attention_prefill")
+def check_paged_attention_prefill(draw, rng, torch):
+    said = OPERATORS["paged_attention_prefill"].draw(draw, st)
+    h, kv, nb, size, scale, d = *(said[name] for name in ("h", "kv", "nb", "bs", "scale")), 3
+    cuts, history = (np.array(said[name].items, np.int64) for name in ("cu_seqlens_q", "history_lens"))
+    q, slopes = rng.standard_normal((said["t"], h, d)), slopes_or_none(draw, rng, h)
+    caches = [rng.standard_normal((nb, kv, size, d)) for _ in range(2)]
+    tables = rng.integers(0, nb, (said["b"], said["mb"]))
+    expected = torch.zeros(q.shape, dtype=torch.float64)
+    for i, past in enumerate(history):
+        mine = slice(cuts[i], cuts[i + 1])
+        s = cuts[i + 1] - cuts[i]
+        k, v = (from_pages(torch, np.swapaxes(c, 1, 2), tables[i], past + s) for c in caches)
+        visible, own = causal(torch, s, past + s, past)
+        expected[mine] = attended(torch, tensor(torch, q[mine]), k, v, scale, visible, slopes, own)
+    slots = {"q": q, "k_cache": caches[0], "v_cache": caches[1], "block_tables": tables, "scale": scale}
+    return slots | {"history_lens": history, "cu_seqlens_q": cuts, "alibi_slopes": slopes}, [expected]
+
+
+@witness("mha")
+def check_mha(draw, rng, torch):
+    said = OPERATORS["mha"].draw(draw, st)
+    h, kv, scale, is_causal = said["h"], said["kv"], said["scale"], draw(st.booleans())
+    b, s, length, d = sizes(draw, 4)
+    q, slopes = rng.standard_normal((b, s, h, d)), slopes_or_none(draw, rng, h)
+    k, v = (rng.standard_normal((b, length, kv, d)) for _ in range(2))
+    visible, own = causal(torch, s, length, length - s)
+    visible = visible if is_causal else torch.ones_like(visible)
+    rows = [
+        attended(torch, *(tensor(torch, x[i]) for x in (q, k, v)), scale, visible, slopes, own)
+        for i in range(b)
+    ]
+    slots = {"q": q, "k": k, "v": v, "alibi_slopes": slopes, "scale": scale, "is_causal": is_causal}
+    return slots, [torch.stack(rows) if rows else tensor(torch, q)]
+
+
+@witness("mha_varlen")
+def check_mha_varlen(draw, rng, torch):
+    said = OPERATORS["mha_varlen"].draw(draw, st)
+    h, kv, scale, d = said["h"], said["kv"], said["scale"], 3
+    q_cuts, k_cuts = (np.array(said[name].items) for name in ("cum_seqlens_q", "cum_seqlens_k"))
+    table = said["block_table"]
+    table = table and np.array(table.items, np.int64).reshape(said["b"], said["mb"])
+    q, slopes = rng.standard_normal((said["t"], h, d)), slopes_or_none(draw, rng, h)
+    k, v = (rng.standard_normal((*said["*n"], kv, d)) for _ in range(2))
+    expected = torch.zeros(q.shape, dtype=torch.float64)
+    for i in range(said["b"]):
+        mine, s, length = (
+            slice(q_cuts[i], q_cuts[i + 1]),
+            q_cuts[i + 1] - q_cuts[i],
+            k_cuts[i + 1] - k_cuts[i],
+        )
+        if table is None:
+            keys, values = (tensor(torch, x[k_cuts[i] : k_cuts[i + 1]]) for x in (k, v))
+        else:
+            keys, values = (from_pages(torch, x, table[i], length) for x in (k, v))
+        visible, own = causal(torch, s, length, length - s)
+        expected[mine] = attended(torch, tensor(torch, q[mine]), keys, values, scale, visible, slopes, own)
+    slots = {"q": q, "k": k, "v": v, "cum_seqlens_q": q_cuts, "cum_seqlens_k": k_cuts, "block_table": table}
+    slots |= {name: said[name] for name in ("max_seqlen_q", "max_seqlen_k", "scale")}
+    return slots | {"alibi_slopes": slopes}, [expected]
+
+
+@witness("mha_kvcache")
+def check_mha_kvcache(draw, rng, torch):
+    said = OPERATORS["mha_kvcache"].draw(draw, st)
+    h, kv, nb, size, mb, scale = (said[name] for name in ("h", "kv", "nb", "bs", "mb", "scale"))
+    b, s, d = sizes(draw, 3)
+    q, slopes = rng.standard_normal((b, s, h, d)), slopes_or_none(draw, rng, h)
+    caches = [rng.standard_normal((nb, size, kv, d)) for _ in range(2)]
+    lens, table = rng.integers(0, mb * size + 1, b), rng.integers(0, nb, (b, mb))
+    rows = []
+    for i, length in enumerate(lens):
+        k, v = (from_pages(torch, cache, table[i], length) for cache in caches)
+        visible, own = causal(torch, s, length, length - s)
+        rows.append(attended(torch, tensor(torch, q[i]), k, v, scale, visible, slopes, own))
+    slots = {"q": q, "k_cache": caches[0], "v_cache": caches[1], "seqlens_k": lens, "block_table": table}
+    slots |= {"alibi_slopes": slopes, "scale": scale}
+    return slots, [torch.stack(rows) if rows else tensor(torch, q)]
+
+
+@witness("scaled_dot_product_attention")
+def check_scaled_dot_product_attention(draw, rng, torch):
+    said = OPERATORS["scaled_dot_product_attention"].draw(draw, st)
+    s, length, d, dv = sizes(draw, 4, low=1)
+    q = rng.standard_normal((*said["*n"], s, d))
+    k, v = (rng.standard_normal((*said["*g"], length, size)) for size in (d, dv))
+    mask = None
+    if not said["is_causal"] and draw(st.booleans()):
+        kind = draw(st.sampled_from(["bool", "some", "float"]))
+        mask = np.asarray(rng.standard_normal((s, length)))
+        mask = (
+            mask > 0 if kind == "bool" else np.where(mask < -0.5, -np.inf, mask) if kind == "some" else mask
+        )
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(tensor(torch, x) for x in (q, k, v)),
+        None if mask is None else tensor(torch, mask),
+        is_causal=said["is_causal"],
+        scale=said["scale"],
+        enable_gqa=said["enable_gqa"],
+    )
+    slots = {"query": q, "key": k, "value": v, "attn_mask": mask, "is_causal": said["is_causal"]}
+    return slots | {"scale": said["scale"], "enable_gqa": said["enable_gqa"]}, [expected]
+
+
+@witness("paged_caching")
+def check_paged_caching(draw, rng, torch):
+    said = OPERATORS["paged_caching"].draw(draw, st)
+    slot_mapping = np.array(said["slot_mapping"].items, np.int64)
+    kv, d = sizes(draw, 2)
+    caches = [rng.standard_normal((said["nb"], kv, said["bs"], d)) for _ in range(2)]
+    new = [rng.standard_normal((said["n"], kv, d)) for _ in range(2)]
+    expected = []
+    for cache, x in zip(caches, new, strict=True):
+        flat = tensor(torch, cache).transpose(1, 2).flatten(0, 1)  # one row per slot
+        kept = tensor(torch, slot_mapping >= 0)
+        flat[tensor(torch, slot_mapping)[kept]] = tensor(torch, x)[kept]
+        expected.append(flat.unflatten(0, (said["nb"], said["bs"])).transpose(1, 2))
+    slots = {"k_cache": caches[0], "v_cache": caches[1], "k": new[0], "v": new[1]}
+    return slots | {"slot_mapping": slot_mapping}, expected
+
+
+@witness("kv_caching")
+def check_kv_caching(draw, rng, torch):
+    said = OPERATORS["kv_caching"].draw(draw, st)
+    b, kv, d = sizes(draw, 3)
+    past = rng.integers(0, said["past_kv_lengths"].high + 1, b)
+    caches = [rng.standard_normal((b, kv, said["l"], d)) for _ in range(2)]
+    new = [rng.standard_normal((b, kv, said["s"], d)) for _ in range(2)]
+    expected = []
+    for cache, x in zip(caches, new, strict=True):
+        after = tensor(torch, cache)
+        rows = (torch.arange(said["s"]) + tensor(torch, past)[:, None])[:, None, :, None]
+        expected.append(after.scatter(2, rows.expand(x.shape), tensor(torch, x)))
+    slots = {"k_cache": caches[0], "v_cache": caches[1], "k": new[0], "v": new[1], "past_kv_lengths": past}
+    return slots, expected
 
 
 @witness("rope")
@@ -364,20 +633,264 @@ def check_cat(draw, rng, torch):
     return {"tensors": tensors, "dim": said["dim"]}, [expected]
 
 
-@witness("sum")
-def check_sum(draw, rng, torch):
-    said = OPERATORS["sum"].draw(draw, st)
-    x = np.asarray(rng.standard_normal(said["*s"]))
-    expected = torch.sum(tensor(torch, x), said["dim"], keepdim=said["keepdim"])
-    return {"input": x, "dim": said["dim"], "keepdim": said["keepdim"]}, [expected]
+# ---- quantisation ------------------------------------------------------------------------------------------
 
 
-@witness("argmax")
-def check_argmax(draw, rng, torch):
-    said = OPERATORS["argmax"].draw(draw, st)
+def packed(torch, numbers, axis, nibbles=(0, 1, 2, 3, 4, 5, 6, 7)):
+    """Put eight 4-bit numbers along `axis` into each word: number ``nibbles[i]`` at bit ``4 * i``."""
+    numbers = numbers.movedim(axis, -1).reshape(*numbers.movedim(axis, -1).shape[:-1], -1, 8)
+    words = sum(numbers[..., c] << 4 * i for i, c in enumerate(nibbles))
+    return words.movedim(-1, axis).to(torch.int32).numpy()
+
+
+def grouped(draw, rng, torch):
+    groups, k, n = draw(st.integers(1, 3)), 24, 8 * draw(st.integers(1, 3))
+    numbers = [torch.from_numpy(rng.integers(0, 16, (rows, n))) for rows in (k, groups)]
+    return groups, *numbers, rng.standard_normal((groups, n))
+
+
+@witness("dequantize_awq")
+def check_dequantize_awq(draw, rng, torch):
+    groups, weight, zero, scales = grouped(draw, rng, torch)
+    order = (0, 2, 4, 6, 1, 3, 5, 7)  # the order in which AWQ packs columns
+    slots = {"qweight": packed(torch, weight, 1, order), "zeros": packed(torch, zero, 1, order)}
+    group = torch.arange(groups).repeat_interleave(24 // groups)
+    expected = (weight - zero[group]) * tensor(torch, scales)[group]
+    return slots | {"scales": scales}, [expected]
+
+
+@witness("dequantize_gptq")
+def check_dequantize_gptq(draw, rng, torch):
+    groups, weight, zero, scales = grouped(draw, rng, torch)
+    g_idx = rng.integers(0, groups, 24).astype(np.int32)
+    slots = {"qweight": packed(torch, weight, 0), "zeros": packed(torch, (zero - 1) % 16, 1), "g_idx": g_idx}
+    group = tensor(torch, g_idx).long()
+    expected = (weight - zero[group]) * tensor(torch, scales)[group]
+    return slots | {"scales": scales}, [expected]
+
+
+@witness("int8_gemm")
+def check_int8_gemm(draw, rng, torch):
+    m, n, k = sizes(draw, 3)
+    x, w = (rng.integers(-128, 128, shape).astype(np.int8) for shape in ((m, k), (k, n)))
+    by_row, by_column = (rng.random(size).astype(np.float32) for size in ((m, 1), n))
+    bias = rng.standard_normal(n)
+    total = tensor(torch, x).long() @ tensor(torch, w).long()
+    expected = total * tensor(torch, by_row).double() * tensor(torch, by_column) + tensor(torch, bias)
+    return {"x": x, "x_scale": by_row, "weights": w, "weights_scale": by_column, "bias": bias}, [expected]
+
+
+def int8_of(torch, x, symmetric):
+    """``(packed, scale, zero)`` of the last axis, as the formula says it."""
+    if symmetric:
+        scale = x.abs().amax(-1, keepdim=True) / 127
+        zero = torch.zeros_like(scale)
+    else:
+        scale = (x.amax(-1, keepdim=True) - x.amin(-1, keepdim=True)).clamp(min=1e-8) / 255
+        zero = -128 - x.amin(-1, keepdim=True) / scale
+    return torch.round(x / scale + zero).clamp(-128, 127).to(torch.int8), scale, zero
+
+
+@witness("per_channel_quant_int8")
+def check_per_channel_quant_int8(draw, rng, torch):
+    x, symmetric = rng.standard_normal((*shapes(draw), draw(st.integers(1, 9)))), draw(st.booleans())
+    return {"x": x, "symmetric": symmetric}, [*int8_of(torch, tensor(torch, x), symmetric)]
+
+
+@witness("per_tensor_quant_int8")
+def check_per_tensor_quant_int8(draw, rng, torch):
+    x = np.asarray(rng.standard_normal(shapes(draw, 1)))
+    symmetric, is_static = draw(st.booleans()), draw(st.booleans())
+    scale, zero = np.array([0.03], np.float32), np.array([rng.integers(-9, 9)], np.float32)
+    slots = {"x": x, "x_scale": scale, "x_zero": zero, "symmetric": symmetric, "is_static": is_static}
+    if is_static:
+        moved = tensor(torch, x) / float(scale[0]) + (0 if symmetric else float(zero[0]))
+        rounded = torch.round(moved).clamp(-128, 127).to(torch.int8)
+        return slots, [rounded, tensor(torch, scale), tensor(torch, zero)]
+    whole, scale, zero = int8_of(torch, tensor(torch, x).flatten(), symmetric)
+    return slots, [whole.reshape(x.shape), scale, zero]
+
+
+@witness("per_tensor_dequant_int8")
+def check_per_tensor_dequant_int8(draw, rng, torch):
+    codes = np.asarray(rng.integers(-128, 128, shapes(draw))).astype(np.int8)
+    scale, zero = rng.random(1).astype(np.float32), rng.integers(-128, 128, 1).astype(np.float32)
+    zero = zero if draw(st.booleans()) else None
+    shifted = tensor(torch, codes).double() - (0 if zero is None else float(zero[0]))
+    expected = shifted * float(scale[0])
+    return {"x_packed": codes, "x_scale": scale, "x_zero": zero}, [expected]
+
+
+@witness("gather")
+def check_gather(draw, rng, torch):
+    said = OPERATORS["gather"].draw(draw, st)
+    x, index = rng.standard_normal(said["*s"]), rng.integers(0, said["index"].high + 1, said["*o"])
+    slots = {"input": x, "index": index, "dim": said["dim"]}
+    return slots, [torch.gather(tensor(torch, x), said["dim"], tensor(torch, index))]
+
+
+@witness("index_select")
+def check_index_select(draw, rng, torch):
+    said = OPERATORS["index_select"].draw(draw, st)
+    x, index = rng.standard_normal(said["*s"]), rng.integers(0, said["index"].high + 1, said["n"])
+    slots = {"input": x, "index": index, "dim": said["dim"]}
+    return slots, [torch.index_select(tensor(torch, x), said["dim"], tensor(torch, index))]
+
+
+@witness("index_add")
+def check_index_add(draw, rng, torch):
+    said = OPERATORS["index_add"].draw(draw, st)
+    x, source = rng.standard_normal(said["*s"]), rng.standard_normal(said["*r"])
+    index = rng.integers(0, said["index"].high + 1, said["n"])
+    slots = {"input": x, "index": index, "source": source, "dim": said["dim"], "alpha": said["alpha"]}
+    into = tensor(torch, x)
+    into.index_add_(said["dim"], tensor(torch, index), tensor(torch, source), alpha=said["alpha"])
+    return slots, [into]
+
+
+@witness("scatter")
+def check_scatter(draw, rng, torch):
+    said = OPERATORS["scatter"].draw(draw, st)
+    x, src = rng.standard_normal(said["*s"]), rng.standard_normal(said["*r"])
+    index = rng.integers(0, said["index"].high + 1, said["*i"])
+    reduction = draw(st.sampled_from(list(OPERATORS["scatter"].by_name["reduction"].enum)))
+    slots = {"input": x, "index": index, "src": src, "dim": said["dim"], "reduction": reduction}
+    into, operands = tensor(torch, x), (said["dim"], tensor(torch, index), tensor(torch, src))
+    if reduction.name == "NONE":
+        return slots, [into.scatter(*operands)]
+    return slots, [into.scatter_reduce(*operands, {"ADD": "sum", "MULTIPLY": "prod"}[reduction.name])]
+
+
+@witness("count_nonzero")
+def check_count_nonzero(draw, rng, torch):
+    x = np.asarray(rng.choice(SPECIAL, shapes(draw)))
+    return {"input": x}, [torch.count_nonzero(tensor(torch, x))]
+
+
+@witness("masked_select")
+def check_masked_select(draw, rng, torch):
+    shape = shapes(draw)
+    narrow = [tuple(1 if draw(st.booleans()) else size for size in shape) for _ in range(2)]
+    x, mask = np.asarray(rng.standard_normal(narrow[0])), np.asarray(rng.integers(0, 2, narrow[1]) == 1)
+    expected = torch.masked_select(tensor(torch, x), tensor(torch, mask))
+    return {"input": x, "mask": mask, "out": np.empty(expected.shape)}, [expected]
+
+
+@witness("sort")
+def check_sort(draw, rng, torch):
+    said = OPERATORS["sort"].draw(draw, st)
     x = rng.choice(SPECIAL, said["*s"])
-    expected = torch.argmax(tensor(torch, x), said["dim"], keepdim=said["keepdim"])
+    slots = {"input": x, "dim": said["dim"], "descending": said["descending"]}
+    return slots, list(
+        torch.sort(tensor(torch, x), dim=said["dim"], descending=said["descending"], stable=True)
+    )
+
+
+@witness("topk")
+def check_topk(draw, rng, torch):
+    said = OPERATORS["topk"].draw(draw, st)
+    # All different, and one NaN at most: PyTorch does not say which of equal elements it takes.
+    x = rng.permutation(np.prod(said["*s"], dtype=int)).astype(float).reshape(said["*s"])
+    x[x == 3] = np.nan
+    names = ("k", "dim", "largest", "sorted")
+    slots = {"input": x} | {name: said[name] for name in names}
+    values, indices = torch.topk(tensor(torch, x), said["k"], said["dim"], said["largest"], True)
+    if not said["sorted"]:
+        indices = torch.sort(indices, dim=said["dim"]).values
+        values = torch.gather(tensor(torch, x), said["dim"], indices)
+    return slots, [values, indices]
+
+
+def reduction(name, values=None, **options):
+    """Over any set of dimensions, of `values` or the normal distribution."""
+
+    @witness(name)
+    def check(draw, rng, torch):
+        said = OPERATORS[name].draw(draw, st)
+        x = np.asarray(rng.standard_normal(said["*s"]) if values is None else rng.choice(values, said["*s"]))
+        dims = () if said["dim"] is None else said["dim"]
+        expected = getattr(torch, name)(tensor(torch, x), dims, keepdim=said["keepdim"], **options)
+        return {"input": x, "dim": said["dim"], "keepdim": said["keepdim"], **options}, [expected]
+
+
+reduction("sum")
+reduction("mean")
+reduction("var", unbiased=False)
+reduction("amax", SPECIAL)
+reduction("amin", SPECIAL)
+
+
+def truth(name):
+    @witness(name)
+    def check(draw, rng, torch):
+        said = OPERATORS[name].draw(draw, st)
+        x = np.asarray(rng.choice([0.0, -0.0, np.nan, 2.0], said["*s"]))
+        # PyTorch takes an empty tuple as no dimension at all.
+        dims = said["dim"] or tuple(range(x.ndim)) if said["dim"] != 0 else 0
+        result = getattr(torch, name)(tensor(torch, x), dims, keepdim=said["keepdim"])
+        return {"input": x, "dim": said["dim"], "keepdim": said["keepdim"]}, [result]
+
+
+truth("all")
+truth("any")
+
+
+@witness("prod")
+def check_prod(draw, rng, torch):
+    said = OPERATORS["prod"].draw(draw, st)
+    x = np.asarray(rng.standard_normal(said["*s"]))
+    dims = (said["dim"],) if isinstance(said["dim"], int) else said["dim"] or range(x.ndim)
+    expected = tensor(torch, x)
+    for dim in sorted((d % x.ndim for d in dims), reverse=True):
+        expected = expected.prod(dim, keepdim=said["keepdim"])
     return {"input": x, "dim": said["dim"], "keepdim": said["keepdim"]}, [expected]
+
+
+def along(name):
+    """Along one dimension; of indices only, or of values and indices."""
+
+    @witness(name)
+    def check(draw, rng, torch):
+        said = OPERATORS[name].draw(draw, st)
+        x = rng.choice(SPECIAL, said["*s"])
+        expected = getattr(torch, name)(tensor(torch, x), said["dim"], keepdim=said["keepdim"])
+        slots = {"input": x, "dim": said["dim"], "keepdim": said["keepdim"]}
+        return slots, [expected] if isinstance(expected, torch.Tensor) else list(expected)
+
+
+along("argmax")
+along("argmin")
+along("max")
+along("min")
+
+
+@witness("cumsum")
+def check_cumsum(draw, rng, torch):
+    said = OPERATORS["cumsum"].draw(draw, st)
+    x = rng.standard_normal(said["*s"])
+    return {"input": x, "dim": said["dim"]}, [torch.cumsum(tensor(torch, x), said["dim"])]
+
+
+# ---- losses ------------------------------------------------------------------------------------------------
+
+
+@witness("cross_entropy")
+def check_cross_entropy(draw, rng, torch):
+    n, places = draw(st.integers(1, 5)), shapes(draw, low=1)
+    shape = (*places[:1], n, *places[1:])
+    x, target = rng.standard_normal(shape) * 20, np.asarray(rng.integers(0, n, places))
+    weight = rng.uniform(0.1, 2, n) if draw(st.booleans()) else None
+    reduction, ignored = draw(st.sampled_from(["none", "mean", "sum"])), draw(st.integers(-1, 1))
+    expected = torch.nn.functional.cross_entropy(
+        tensor(torch, x),
+        tensor(torch, target),
+        None if weight is None else tensor(torch, weight),
+        ignore_index=ignored,
+        reduction=reduction,
+    )
+    number = ["none", "mean", "sum"].index(reduction)
+    slots = {"x": x, "target": target, "weight": weight, "ignore_index": ignored, "reduction": number}
+    return slots, [expected]
 
 
 # ---- the tests ---------------------------------------------------------------------------------------------
@@ -441,6 +954,16 @@ def test_body_agrees_with_torch(name, data):
             "embedding: input holds 7, but weight has v=7",
         ),
         (
+            "gather",
+            {"input": np.zeros((2, 3)), "index": np.array([[0, -1]]), "dim": 1},
+            "gather: index holds -1, but input has shape[1]=3",
+        ),
+        (
+            "index_select",
+            {"input": np.zeros((2, 3)), "index": np.array([0, 2]), "dim": 0},
+            "index_select: index holds 2, but input has shape[0]=2",
+        ),
+        (
             "rope",
             {
                 "x": np.zeros((2, 1, 2)),
@@ -450,6 +973,17 @@ def test_body_agrees_with_torch(name, data):
                 "algo": 1,
             },
             "rope: pos_ids holds -1, but sin_table has maxpos=3",
+        ),
+        (
+            "cross_entropy",
+            {
+                "x": np.zeros((2, 3)),
+                "target": np.array([-100, 3]),
+                "weight": None,
+                "ignore_index": -100,
+                "reduction": 0,
+            },
+            "cross_entropy: target holds 3, but logits has n=3",
         ),
     ],
 )
@@ -515,6 +1049,8 @@ def test_bodies_that_move_elements_take_every_dtype(dtype):
     np.testing.assert_array_equal(body("cast", out, x.real.astype(np.float32)), x)
     (same,) = OPERATORS["equal"].run_reference([None, x, x[::-1]])
     np.testing.assert_array_equal(same, [[False, True, False]] * 2)
+    mask = np.array([True, False, True])
+    np.testing.assert_array_equal(body("where", out, mask, x, x[::-1]), np.where(mask, x, x[::-1]))
 
 
 def test_narrow_floats_are_computed_in_single_precision():

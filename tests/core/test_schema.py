@@ -172,6 +172,7 @@ def test_a_name_is_defined_once():
 
 CALLS = {
     "add": "add(input, other, *, out=None)",
+    "all": "all(input, dim=None, keepdim=False, out=None)",
     "add_rms_norm": "add_rms_norm(a, b, weight, epsilon=1e-05, *, out=None)",
     "attention": "attention(q, k, v, k_cache, v_cache, pos, *, out=None)",
     "cast": "cast(input, *, out)",
@@ -181,14 +182,21 @@ CALLS = {
     "embedding": "embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, "
     "scale_grad_by_freq=False, sparse=False, *, out=None)",
     "equal": "equal(input, other, *, out=None)",
+    "gather": "gather(input, dim, index, *, out=None)",
     "gemm": "gemm(c, a, b, *, alpha=1.0, beta=0.0)",
+    "index_add": "index_add(input, dim, index, source, *, alpha=1.0, out=None)",
+    "index_select": "index_select(input, dim, index, *, out=None)",
     "linear": "linear(input, weight, bias=None, *, alpha=1.0, out=None)",
     "paged_attention": "paged_attention(q, k_cache, v_cache, block_tables, cache_lens, alibi_slopes=None, "
     "scale=1.0, *, out=None)",
     "random_sample": "random_sample(logits, random_val, topp, topk, temperature, *, out=None)",
     "rearrange": "rearrange(input, other=None, *, out=None)",
     "rope": "rope(x, pos_ids, sin_table, cos_table, algo=GPT_NEOX, *, out=None)",
+    "scatter": "scatter(input, index, src, dim, reduction=NONE, *, out=None)",
+    "sort": "sort(input, dim=-1, descending=False, stable=True, *, out=None)",
     "sum": "sum(input, dim=None, keepdim=False, out=None)",
+    "topk": "topk(input, k, dim, largest=True, sorted=True, out=None)",
+    "var": "var(input, dim=None, unbiased=True, keepdim=False, out=None)",
 }
 
 
@@ -249,6 +257,11 @@ def test_every_operator_is_listed():
         ("sum", "output", {"input": t(2, 3, 4), "dim": [0, -1], "keepdim": True}, (1, 3, 1)),
         ("sum", "output", {"input": t(2, 3, 4), "dim": None}, ()),
         ("argmax", "output", {"input": t(2, 3), "dim": 0}, (3,)),
+        ("max", "indices", {"input": t(2, 3), "dim": 0, "keepdim": True}, (1, 3)),
+        ("amin", "output", {"input": t(0, 3), "dim": 1}, (0,)),
+        ("cross_entropy", "y", {"x": t(4, 9, 5), "target": t(4, 5, dtype="i64")}, (4, 5)),
+        ("cross_entropy", "y", {"x": t(4, 5, 9), "target": t(4, 5, dtype="i64")}, (4, 5)),
+        ("cross_entropy", "y", {"x": t(4, 9), "target": t(4, dtype="i64"), "reduction": 1}, ()),
         ("cat", "out", {"tensors": [t(2, 3), t(0, 3), t(5, 3)], "dim": -2}, (7, 3)),
         ("conv", "y", {"x": t(1, 4, 9, 8), "w": t(6, 2, 3, 1), "pads": 1, "strides": (2, 1),
                        "dilations": (2, 1)}, (1, 6, 4, 10)),
@@ -265,6 +278,9 @@ def test_output_dtypes():
     assert resolve("equal", input=t(2), other=t(2)).specs[0].dtype == "bool"
     assert resolve("add", input=t(2, dtype="bf16"), other=t(2, dtype="bf16")).specs[0].dtype == "bf16"
     assert resolve("argmax", input=t(2), dim=0).specs[0].dtype == "i64"
+    assert resolve("all", input=t(2)).specs[0].dtype == "bool"
+    assert resolve("all", input=t(2, dtype="u8")).specs[0].dtype == "u8"
+    assert resolve("all", input=t(2, dtype="u8"), output=t(dtype="bool")).specs[0].dtype == "bool"
     values = {"probs": t(3), "random_val": 0.5, "topp": 1.0, "topk": 1, "temperature": 1.0}
     assert resolve("random_sample", **values).specs[0].dtype == "i32"
     assert resolve("random_sample", **values, result=t(dtype="u8")).specs[0].dtype == "u8"
@@ -454,6 +470,29 @@ MESSAGES = [
      "sum: keepdim must be a bool, got 2 (int)"),
     ("argmax", {"input": t(2, 0), "dim": 1}, "ShapeError",
      "argmax: input has size 0 in dimension 1, but a maximum takes at least 1"),
+    ("argmin", {"input": t(2, 0), "dim": 1}, "ShapeError",
+     "argmin: input has size 0 in dimension 1, but a minimum takes at least 1"),
+    ("max", {"input": t(2, 0), "dim": -1}, "ShapeError",
+     "max: input has size 0 in dimension 1, but a maximum takes at least 1"),
+    ("amin", {"input": t(2, 0), "dim": None}, "ShapeError",
+     "amin: input has size 0 in dimension 1, but a minimum takes at least 1"),
+    ("var", {"input": t(2, 3), "dim": (1, 1)}, "InvalidArgument",
+     "var: dim=(1, 1) names dimension 1 twice"),
+    ("cumsum", {"input": t(), "dim": 0}, "OutOfRange",
+     "cumsum: dim=0 is out of range for input, which has ndim=0"),
+    ("cross_entropy", {"x": t(2, 3), "target": t(3, dtype="i64")}, "ShapeError",
+     "cross_entropy: target has shape (3,), but logits of shape (2, 3) takes (2,)"),
+    ("cross_entropy", {"x": t(2, 3, 4), "target": t(3, dtype="i64")}, "ShapeError",
+     "cross_entropy: target has shape (3,), but logits of shape (2, 3, 4) takes (2, 4) or (2, 3)"),
+    ("cross_entropy", {"x": t(), "target": t(dtype="i64")}, "ShapeError",
+     "cross_entropy: logits has ndim=0, but must have a dimension of classes"),
+    ("cross_entropy", {"x": t(2, 0), "target": t(2, dtype="i64")}, "ShapeError",
+     "cross_entropy: logits has n=0 classes, but a target takes at least 1"),
+    ("cross_entropy", {"x": t(2, 3), "target": t(2, dtype="i64"), "weight": t(4)}, "ShapeError",
+     "cross_entropy: weight has n=4, but logits has n=3 classes"),
+    ("cross_entropy", {"x": t(2, 3), "target": t(2)}, "DTypeError",
+     "cross_entropy: target has I=float32, but it must be one of int32, int64, int8, int16, "
+     "uint8, uint16, uint32, uint64"),
     ("conv", {"x": t(1, 4, 9), "w": t(6, 3, 3), "pads": 0, "strides": 1, "dilations": 1}, "ShapeError",
      "conv: x has ic=4, which is no multiple of icg=3 of w"),
     ("conv", {"x": t(1, 4, 9), "w": t(3, 2, 3), "pads": 0, "strides": 1, "dilations": 1}, "ShapeError",
@@ -553,6 +592,37 @@ def test_argmax_of_the_whole_tensor():
     with pytest.raises(errors.ShapeError) as caught:
         infinicore.argmax(a, out=out)
     assert str(caught.value) == "argmax: out has shape (1, 1), but it must have shape ()"
+
+
+def test_max_of_the_whole_tensor_or_along_a_dimension():
+    a = infinicore.from_list([[1, 7], [7, 2]], dtype=infinicore.int32, device="cpu")
+    assert infinicore.max(a).item() == 7
+    assert infinicore.min(a, keepdim=True).tolist() == [[1]]
+    out = infinicore.empty((), dtype=infinicore.int32, device="cpu")
+    assert infinicore.max(a, out=out) is out
+    values, indices = infinicore.max(a, 1)
+    assert (values.tolist(), indices.tolist(), indices.dtype) == ([7, 7], [1, 0], infinicore.int64)
+    found = infinicore.min(a, 0, out=(values, indices))
+    assert found[0] is values and found[1] is indices
+    assert (values.tolist(), indices.tolist()) == ([1, 2], [0, 1])
+    with pytest.raises(errors.ShapeError) as caught:
+        infinicore.max(infinicore.empty((3, 0), dtype=infinicore.int32, device="cpu"))
+    assert str(caught.value) == "max: input has size 0 in dimension 1, but a maximum takes at least 1"
+
+
+def test_cross_entropy_takes_names_of_reductions():
+    logits = infinicore.zeros((2, 4), dtype=infinicore.float32, device="cpu")
+    target = infinicore.from_list([3, -100], dtype=infinicore.int64, device="cpu")
+    log4 = pytest.approx(1.3862944)
+    assert infinicore.cross_entropy(logits, target).tolist() == [log4, 0]
+    assert infinicore.cross_entropy(logits, target, reduction="mean").item() == log4
+    ignored = infinicore.from_list([3, 3], dtype=infinicore.int64, device="cpu")
+    assert infinicore.cross_entropy(logits, ignored, ignore_index=3, reduction="sum").item() == 0
+    with pytest.raises(errors.InvalidArgument) as caught:
+        infinicore.cross_entropy(logits, target, reduction="average")
+    assert str(caught.value) == (
+        'cross_entropy: reduction=\'average\', it must be "none", "mean" or "sum"'
+    )
 
 
 # ---- fingerprints ------------------------------------------------------------------------------------------

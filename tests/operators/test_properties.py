@@ -4,24 +4,28 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import infinicore as ic
-from infinicore.schema import OPERATORS
+from infinicore.schema import DTYPES, OPERATORS
 from infinicore.testing.conformance import WITNESSES, agree, check, reference, witness
-from infinicore.testing.strategies import DrawnCall, DrawnTensor, calls
+from infinicore.testing.strategies import NUMPY, DrawnCall, DrawnTensor, calls
+from infinicore.testing.tolerance import mismatches, tolerance
 
 NAMES = sorted(OPERATORS)
 # Element types that arithmetic may lack on a device. What only moves data has no such excuse.
 EXOTIC = {"byte", "bool", "f8", "c16", "c32", "c64", "c128"}
-MOVING = {"cast", "cat", "embedding", "ones", "rearrange", "zeros"}
+MOVING = {"cast", "cat", "embedding", "kv_caching", "ones", "paged_caching", "rearrange", "where", "zeros"}
+MOVING |= {"gather", "index_select", "masked_select"}
 INSTRUCTION_SETS = ("generic", "x86_64_v3", "x86_64_v4")
 
 
@@ -82,24 +86,119 @@ def test_more_elements_than_32_bits_count() -> None:
     assert ic.sum(one.expand((2**31 + 5,))).item() == 3 * (2**31 + 5)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32"])
+@pytest.mark.parametrize(
+    ("shape", "dim"),
+    [
+        ((300, 9000), 0),
+        ((70_000, 9), 0),
+        ((70_000, 3), 0),
+        ((5000, 5), 1),
+        ((3, 70_001), 1),
+        ((3, 70_001), None),
+        ((20, 300, 70), 1),
+        ((20, 300, 70), (0, 2)),
+    ],
+)
+def test_reductions_of_many_elements(
+    shape: tuple[int, ...], dim: int | tuple[int, ...] | None, dtype: str, cpu: ic.device
+) -> None:
+    """More than a block, panel or segment of a kernel holds. Sums and products are small integers: exact."""
+    random = np.random.default_rng(0)
+    exact = random.choice([-1, 1], shape)
+    exact.reshape(-1)[random.integers(0, exact.size, 6)] = [3, -3] * 3
+    values = exact.astype(dtype)  # -1 is 255 in uint8: its sums wrap around as the integers do
+    x = ic.from_numpy(values)
+
+    def same(name: str, want: np.ndarray, *tensors: ic.Tensor) -> None:
+        got = getattr(ic, name)(*tensors, dim).numpy()
+        assert got.dtype == want.dtype and (got == want).all(), name
+
+    same("sum", np.sum(exact, dim).astype(dtype), x)
+    same("prod", np.prod(exact, dim).astype(dtype), x)
+    same("amax", np.asarray(np.max(values, dim)), x)
+    same("amin", np.asarray(np.min(values, dim)), x)
+    same("any", np.asarray(np.any(exact == 3, dim)), ic.from_numpy(exact == 3))
+    same("all", np.asarray(np.all(exact != 3, dim)), ic.from_numpy(exact != 3))
+    if not isinstance(dim, tuple):
+        same("argmax", np.asarray(np.argmax(values, dim)), x)
+        same("argmin", np.asarray(np.argmin(values, dim)), x)
+    if isinstance(dim, int):
+        same("cumsum", np.cumsum(exact, dim).astype(dtype), x)
+        assert (ic.max(x, dim)[0].numpy() == np.max(values, dim)).all()
+    if dtype != "uint8":
+        tolerance = {"rtol": 1e-3, "atol": 1e-3} if dtype == "float16" else {"rtol": 1e-6, "atol": 1e-6}
+        np.testing.assert_allclose(ic.mean(x, dim).numpy(), np.mean(exact, dim), **tolerance)
+        np.testing.assert_allclose(ic.var(x, dim).numpy(), np.var(exact, dim, ddof=1), **tolerance)
+
+
 ELEMENTWISE = [
     "abs",
     "add",
+    "ceil",
+    "clip",
     "div",
+    "elu",
     "equal",
+    "exp",
+    "floor",
+    "gelu",
+    "gelu_tanh",
     "greater",
+    "hardswish",
+    "hardtanh",
+    "leaky_relu",
     "less",
+    "log",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
     "mul",
     "neg",
     "not_equal",
+    "quick_gelu",
+    "reciprocal",
+    "relu",
+    "round",
+    "rsqrt",
+    "sigmoid",
     "silu",
+    "silu_and_mul",
+    "softplus",
+    "sqrt",
     "sub",
     "swiglu",
+    "tanh",
+    "where",
+]
+
+
+SELECTING = [
+    "all",
+    "amax",
+    "amin",
+    "any",
+    "argmax",
+    "argmin",
+    "cat",
+    "count_nonzero",
+    "embedding",
+    "gather",
+    "index_select",
+    "masked_select",
+    "max",
+    "min",
+    "rearrange",
+    "sort",
+    "topk",
 ]
 
 
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "f64"])
-@pytest.mark.parametrize("name", [*ELEMENTWISE, "argmax", "cat", "embedding", "rearrange"])
+@pytest.mark.parametrize("name", [*ELEMENTWISE, *SELECTING])
 @settings(max_examples=8)
 @given(data=st.data())
 def test_nan_and_infinity(name: str, dtype: str, device: ic.device, data: st.DataObject) -> None:
@@ -108,17 +207,57 @@ def test_nan_and_infinity(name: str, dtype: str, device: ic.device, data: st.Dat
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-@pytest.mark.parametrize("name", ["causal_softmax", "rms_norm", "softmax", "sum"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "amax",
+        "amin",
+        "causal_softmax",
+        "cumsum",
+        "logsoftmax",
+        "lp_norm",
+        "mean",
+        "prod",
+        "rms_norm",
+        "softmax",
+        "sum",
+        "var",
+    ],
+)
 def test_nan_stays_in_its_row(name: str, dtype: str, device: ic.device) -> None:
     values = np.linspace(-1, 1, 5 * 37).reshape(5, 37)
     values[2, 11] = np.nan
     # A causal row sees the columns up to its own diagonal: here all of column 11.
     x = ic.from_numpy(values).to(getattr(ic, dtype)).to(device)
     weight = ic.ones((37,), dtype=getattr(ic, dtype), device=device)
-    arguments = {"rms_norm": (x, weight), "softmax": (x, -1), "sum": (x, 1)}.get(name, (x,))
+    alone = {"causal_softmax": (x,), "logsoftmax": (x,), "lp_norm": (x,), "rms_norm": (x, weight)}
+    arguments = alone.get(name, (x, 1))
     result = getattr(ic, name)(*arguments).to(ic.float64).numpy().reshape(5, -1)
     assert np.isnan(result[2]).any()
     assert np.isfinite(np.delete(result, 2, axis=0)).all()
+
+
+@pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "f64"])
+def test_swiglu_of_infinities(dtype: str, device: ic.device) -> None:
+    """A finite gate other than zero keeps an infinite value infinite, also where the gate underflows."""
+    inf, nan, info = math.inf, math.nan, ml_dtypes.finfo(NUMPY[dtype])
+    tiny, large = float(info.smallest_subnormal), float(info.max)
+    cases = [  # value, gate, result
+        (inf, 1, inf), (inf, -1, -inf), (-inf, -1, inf), (inf, 0, nan), (inf, -0.0, nan),
+        (inf, tiny, inf), (-inf, tiny, -inf), (inf, -tiny, -inf), (-inf, -tiny, inf),
+        (inf, -96, -inf), (-inf, -96, inf), (inf, -800, -inf), (inf, -large, -inf), (inf, large, inf),
+        (inf, inf, inf), (-inf, inf, -inf), (1, inf, inf), (-1, inf, -inf), (0, inf, nan),
+        (inf, -inf, nan), (1, -inf, nan), (0, -inf, nan), (nan, 1, nan), (inf, nan, nan), (0, nan, nan),
+        (large, large, inf), (large, -large, 0), (0, large, 0), (tiny, -large, 0),
+        (large, -96, large * (-96 / (1 + math.exp(96)))),
+    ]  # fmt: skip
+    value, gate, want = (np.array(column, np.float64) for column in zip(*cases, strict=True))
+    x, y = (ic.from_numpy(a).to(getattr(ic, DTYPES[dtype][1])).to(device) for a in (value, gate))
+    got = ic.swiglu(x, y).to("cpu").to(ic.float64).numpy().astype(NUMPY[dtype])
+    wrong = mismatches(got, want, tolerance("swiglu", DTYPES[dtype][1]), dtype)
+    assert not wrong.any(), [
+        (*case, result) for case, result, bad in zip(cases, got, wrong, strict=True) if bad
+    ]
 
 
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
@@ -130,7 +269,7 @@ def test_every_instruction_set(isa: str) -> None:
     if usable.returncode:
         assert isa in usable.stderr, usable.stderr
         pytest.skip(usable.stderr.strip().splitlines()[-1])
-    selected = "test_result_is_the_reference and cpu"
+    selected = "(test_result_is_the_reference or test_swiglu_of_infinities) and cpu"
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", selected, __file__]
     profile = {"HYPOTHESIS_PROFILE": "thorough" if os.environ.get("INFINICORE_TEST_THOROUGH") else "smoke"}
     run = subprocess.run(command, env={**environment, **profile}, capture_output=True, text=True)

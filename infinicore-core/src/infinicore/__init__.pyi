@@ -84,39 +84,106 @@ from infinicore.ops import RopeAlgo as RopeAlgo
 from infinicore.ops import abs as abs
 from infinicore.ops import add as add
 from infinicore.ops import add_rms_norm as add_rms_norm
+from infinicore.ops import all as all
+from infinicore.ops import amax as amax
+from infinicore.ops import amin as amin
+from infinicore.ops import any as any
 from infinicore.ops import argmax as argmax
+from infinicore.ops import argmin as argmin
 from infinicore.ops import attention as attention
 from infinicore.ops import cast as cast
 from infinicore.ops import cat as cat
 from infinicore.ops import causal_softmax as causal_softmax
+from infinicore.ops import ceil as ceil
+from infinicore.ops import clip as clip
+from infinicore.ops import clip_scalar as clip_scalar
 from infinicore.ops import conv as conv
+from infinicore.ops import count_nonzero as count_nonzero
+from infinicore.ops import cross_entropy as cross_entropy
+from infinicore.ops import cumsum as cumsum
+from infinicore.ops import dequantize_awq as dequantize_awq
+from infinicore.ops import dequantize_gptq as dequantize_gptq
 from infinicore.ops import div as div
+from infinicore.ops import elu as elu
 from infinicore.ops import embedding as embedding
 from infinicore.ops import equal as equal
+from infinicore.ops import exp as exp
+from infinicore.ops import floor as floor
+from infinicore.ops import gather as gather
+from infinicore.ops import gelu as gelu
+from infinicore.ops import gelu_tanh as gelu_tanh
 from infinicore.ops import gemm as gemm
 from infinicore.ops import greater as greater
 from infinicore.ops import greater_equal as greater_equal
+from infinicore.ops import hardswish as hardswish
+from infinicore.ops import hardtanh as hardtanh
+from infinicore.ops import index_add as index_add
+from infinicore.ops import index_select as index_select
+from infinicore.ops import int8_gemm as int8_gemm
+from infinicore.ops import kv_caching as kv_caching
 from infinicore.ops import layer_norm as layer_norm
+from infinicore.ops import leaky_relu as leaky_relu
 from infinicore.ops import less as less
 from infinicore.ops import less_equal as less_equal
 from infinicore.ops import linear as linear
+from infinicore.ops import log as log
+from infinicore.ops import logical_and as logical_and
+from infinicore.ops import logical_not as logical_not
+from infinicore.ops import logical_or as logical_or
+from infinicore.ops import logical_xor as logical_xor
+from infinicore.ops import logsoftmax as logsoftmax
+from infinicore.ops import lp_norm as lp_norm
+from infinicore.ops import masked_select as masked_select
 from infinicore.ops import matmul as matmul
+from infinicore.ops import max as max
+from infinicore.ops import maximum as maximum
+from infinicore.ops import mean as mean
+from infinicore.ops import mha as mha
+from infinicore.ops import mha_kvcache as mha_kvcache
+from infinicore.ops import mha_varlen as mha_varlen
+from infinicore.ops import min as min
+from infinicore.ops import minimum as minimum
 from infinicore.ops import mul as mul
 from infinicore.ops import neg as neg
 from infinicore.ops import not_equal as not_equal
 from infinicore.ops import paged_attention as paged_attention
+from infinicore.ops import paged_attention_prefill as paged_attention_prefill
+from infinicore.ops import paged_caching as paged_caching
+from infinicore.ops import per_channel_quant_int8 as per_channel_quant_int8
+from infinicore.ops import per_tensor_dequant_int8 as per_tensor_dequant_int8
+from infinicore.ops import per_tensor_quant_int8 as per_tensor_quant_int8
 from infinicore.ops import pow as pow
+from infinicore.ops import prod as prod
+from infinicore.ops import quick_gelu as quick_gelu
 from infinicore.ops import random_sample as random_sample
 from infinicore.ops import random_sample_batch as random_sample_batch
 from infinicore.ops import rearrange as rearrange
+from infinicore.ops import reciprocal as reciprocal
+from infinicore.ops import relu as relu
 from infinicore.ops import rms_norm as rms_norm
 from infinicore.ops import rope as rope
+from infinicore.ops import round as round
+from infinicore.ops import rsqrt as rsqrt
+from infinicore.ops import scaled_dot_product_attention as scaled_dot_product_attention
+from infinicore.ops import scatter as scatter
+from infinicore.ops import sigmoid as sigmoid
 from infinicore.ops import silu as silu
+from infinicore.ops import silu_and_mul as silu_and_mul
 from infinicore.ops import softmax as softmax
+from infinicore.ops import softplus as softplus
+from infinicore.ops import sort as sort
+from infinicore.ops import split as split
+from infinicore.ops import sqrt as sqrt
+from infinicore.ops import stack as stack
 from infinicore.ops import sub as sub
 from infinicore.ops import sum as sum
 from infinicore.ops import swiglu as swiglu
+from infinicore.ops import tanh as tanh
+from infinicore.ops import topk as topk
 from infinicore.ops import topkrouter as topkrouter
+from infinicore.ops import topksoftmax as topksoftmax
+from infinicore.ops import var as var
+from infinicore.ops import where as where
 from infinicore.printing import get_printoptions as get_printoptions
 from infinicore.printing import printoptions as printoptions
 from infinicore.printing import set_printoptions as set_printoptions
@@ -151,8 +218,13 @@ __all__ = [
     "add",
     "add_rms_norm",
     "add_rms_norm_",
+    "all",
+    "amax",
+    "amin",
+    "any",
     "arange",
     "argmax",
+    "argmin",
     "attention",
     "backends",
     "bfloat16",
@@ -164,26 +236,36 @@ __all__ = [
     "cat",
     "causal_softmax",
     "cdouble",
+    "ceil",
     "cfloat",
     "chalf",
+    "clip",
+    "clip_scalar",
     "complex128",
     "complex16",
     "complex32",
     "complex64",
     "context",
     "conv",
+    "count_nonzero",
+    "cross_entropy",
+    "cumsum",
     "current_stream",
+    "dequantize_awq",
+    "dequantize_gptq",
     "device",
     "device_info",
     "div",
     "double",
     "dtype",
+    "elu",
     "embedding",
     "empty",
     "empty_cache",
     "empty_like",
     "equal",
     "errors",
+    "exp",
     "fallback",
     "fallback_counts",
     "float",
@@ -192,6 +274,7 @@ __all__ = [
     "float64",
     "float8",
     "float8_e4m3fn",
+    "floor",
     "from_blob",
     "from_dlpack",
     "from_list",
@@ -199,6 +282,9 @@ __all__ = [
     "from_torch",
     "full",
     "full_like",
+    "gather",
+    "gelu",
+    "gelu_tanh",
     "gemm",
     "get_device",
     "get_device_count",
@@ -208,22 +294,45 @@ __all__ = [
     "greater",
     "greater_equal",
     "half",
+    "hardswish",
+    "hardtanh",
+    "index_add",
+    "index_select",
     "int",
     "int16",
     "int32",
     "int64",
     "int8",
+    "int8_gemm",
     "interop",
     "is_graph_recording",
+    "kv_caching",
     "layer_norm",
+    "leaky_relu",
     "less",
     "less_equal",
     "lib",
     "linear",
+    "log",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "logsoftmax",
     "long",
+    "lp_norm",
+    "masked_select",
     "matmul",
+    "max",
+    "maximum",
+    "mean",
     "memory_info",
     "memory_stats",
+    "mha",
+    "mha_kvcache",
+    "mha_varlen",
+    "min",
+    "minimum",
     "mul",
     "narrow",
     "neg",
@@ -234,22 +343,42 @@ __all__ = [
     "ones_like",
     "ops",
     "paged_attention",
+    "paged_attention_prefill",
+    "paged_caching",
+    "per_channel_quant_int8",
+    "per_tensor_dequant_int8",
+    "per_tensor_quant_int8",
     "pow",
     "printoptions",
+    "prod",
+    "quick_gelu",
     "random_sample",
     "random_sample_batch",
     "rearrange",
+    "reciprocal",
+    "relu",
     "report",
     "reset_peak_memory_stats",
     "rms_norm",
     "rope",
+    "round",
+    "rsqrt",
+    "scaled_dot_product_attention",
+    "scatter",
     "set_cache_limit",
     "set_device",
     "set_printoptions",
     "short",
+    "sigmoid",
     "silu",
+    "silu_and_mul",
     "softmax",
+    "softplus",
+    "sort",
+    "split",
+    "sqrt",
     "squeeze",
+    "stack",
     "start_graph_recording",
     "stop_graph_recording",
     "stream",
@@ -261,7 +390,10 @@ __all__ = [
     "sync_device",
     "sync_stream",
     "synchronize",
+    "tanh",
+    "topk",
     "topkrouter",
+    "topksoftmax",
     "uint16",
     "uint32",
     "uint64",
@@ -269,6 +401,8 @@ __all__ = [
     "unsqueeze",
     "use_ntops",
     "utils",
+    "var",
+    "where",
     "zeros",
     "zeros_like",
 ]

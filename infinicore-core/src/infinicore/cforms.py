@@ -145,7 +145,8 @@ class CForm:
     create, execute : tuple of CArgument
         What the two functions take of the schema, in C's order.
     deferred : tuple of Parameter
-        Tensors that create does not know: their slot is NULL there and complete at execute.
+        Tensors that create does not know: their slot is NULL there and complete at execute. An optional input
+        that neither function takes is absent.
     stored : tuple of Parameter
         Values that create is given and execute is not: the descriptor keeps them for each execute.
     twice : tuple of Parameter
@@ -160,12 +161,12 @@ class CForm:
         self.execute = tuple(_arguments(schema, "execute"))
         created = {a.slot.name for a in self.create if a.slot is not None}
         executed = {a.slot.name for a in self.execute if a.slot is not None}
-        self.deferred = tuple(p for p in schema.tensors if p.name not in created)
+        self.deferred = tuple(p for p in schema.tensors if p.name in executed - created)
         self.stored = tuple(p for p in schema.scalars if p.name in created - executed)
         self.twice = tuple(p for p in schema.scalars if p.name in created & executed)
         self.defaulted = tuple(p for p in schema.scalars if p.name not in created | executed)
         for p in schema.tensors:
-            if p.name not in executed:
+            if p.name not in executed and not (p.optional and p.name not in created):
                 raise TypeError(f"{schema.name}: the C form's execute lacks tensor {p.name}")
         for p in schema.static:
             if p.name in executed - created:

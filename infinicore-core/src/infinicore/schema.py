@@ -64,6 +64,7 @@ __all__ = [
     "Static",
     "Tensor",
     "TensorList",
+    "Values",
     "c_prototypes",
     "canonical_axis",
     "check_indices",
@@ -191,6 +192,15 @@ class Elements:
         self.low, self.high = low, high
 
 
+class Values:
+    """A tensor's elements themselves, for ``draw`` where bounds cannot say which ones are legal."""
+
+    __slots__ = ("items",)
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self.items = items
+
+
 class C:
     """The public C form of an operator, where it differs from the rule.
 
@@ -205,7 +215,8 @@ class C:
         The arguments, separated by commas: ``[C type] name[@slot]``. The slot's name is `name` where it is
         not given. A slot that is absent from both is filled from the signature's default. Two forms stand for
         no slot: ``size_t n@.count`` is the length of the lists before it, ``int batch_size@[b]`` the size of
-        dimension ``b``.
+        dimension ``b``. In ``execute``, ``void **data_ptr@out`` with ``size_t *dlen@[n]`` is an output that
+        the function counts, allocates and hands back, with its size.
     suffix : str
         What tensor descriptors of ``create`` carry behind their name.
     workspace : bool
@@ -500,10 +511,15 @@ class Schema:
     draw : function or None
         ``draw(draw, st) -> dict``: legal values for property tests. ``draw`` is hypothesis' draw function and
         ``st`` its strategies. Keys: a dim symbol (``"n"``, ``"*s"``) to a size or tuple of sizes, a scalar's
-        name to its value, a tensor's name to `Elements`, a list's name to a list of shapes.
+        name to its value, a tensor's name to `Elements` or `Values` (or None: it is absent), a list's name to
+        a list of shapes, a dtype variable to a dtype.
     guard : function or None
         ``guard(name=..., ...)``: a check of plain values that runs before every call, with the `Spec` of the
         tensors and the values of the scalars that it names.
+    count : function or None
+        ``count(name=..., ...) -> {symbol: size}``: the sizes of outputs that the elements of tensors decide,
+        given as NumPy arrays. Such an operator takes its outputs; a Python function of its name counts on the
+        device, allocates and calls it.
     """
 
     def __init__(
@@ -519,6 +535,7 @@ class Schema:
         errors: Callable[..., Any] | None = None,
         guard: Callable[..., Any] | None = None,
         draw: Callable[..., Any] | None = None,
+        count: Callable[..., Any] | None = None,
     ) -> None:
         self.name = name or body.__name__
         self.body = body
@@ -527,7 +544,7 @@ class Schema:
         self.inplace = frozenset(inplace.split())
         self.c = c or C("".join(word.capitalize() for word in self.name.split("_")))
         self.shape, self.canonical, self.errors = shape, canonical, errors
-        self.guard, self.draw = guard, draw
+        self.guard, self.draw, self.count = guard, draw, count
         self._fingerprint: int | None = None
         self._mark_dimensions()
         self._check_signature()
@@ -655,7 +672,7 @@ class Schema:
         for name in self.inplace:
             if name not in self.by_name or self.by_name[name].role != "in":
                 raise TypeError(f"{self.name}: inplace names {name}, which is no input")
-        for hook in filter(None, (self.shape, self.canonical, self.errors, self.guard)):
+        for hook in filter(None, (self.shape, self.canonical, self.errors, self.guard, self.count)):
             for name, _, _ in _named_parameters(hook):
                 if name not in self.by_name:
                     raise TypeError(f"{self.name}: {hook.__name__} names {name}, which is no slot")
@@ -715,7 +732,7 @@ def operator(*arguments: Any, **options: Any) -> Any:
         one int for a tuple) into what the slot holds. Scalars arrive as written.
     errors : function, optional
         ``errors(name=..., ...)``: raises for what symbols cannot say. Sees keyed scalars; runs once per plan.
-    guard, draw : function, optional
+    guard, draw, count : function, optional
         See `Schema`.
     """
     if arguments:

@@ -29,24 +29,31 @@ struct Operand {
 // out = f(inputs), planned for one layout. Broadcast inputs come with strides of zero.
 class Elementwise {
  public:
-  // At most two inputs. pairs: the elements are pairs of numbers (complex) of half the size, to be treated
+  // At most three inputs. pairs: the elements are pairs of numbers (complex) of half the size, to be treated
   // alike.
   Elementwise(Apply apply, const void *context, int64_t grain, Operand out, std::initializer_list<Operand> in,
               bool pairs = false);
 
-  void run(void *out, const void *a = nullptr, const void *b = nullptr) const;
+  void run(void *out, const void *a = nullptr, const void *b = nullptr, const void *c = nullptr) const {
+    run_with(context_, out, a, b, c);
+  }
+  // The same with a context that is this call's own: values that are not known when the plan is made.
+  void run_with(const void *context, void *out, const void *a = nullptr, const void *b = nullptr,
+                const void *c = nullptr) const;
 
  private:
-  static constexpr int kOperands = 3;
+  static constexpr int kInputs = 3, kOperands = 1 + kInputs;
 
-  void rows(char *const (&data)[kOperands], int64_t begin, int64_t end, bool stream) const;
-  void blocks(char *const (&data)[kOperands], int64_t begin, int64_t end, bool stream) const;
+  void rows(const void *context, char *const (&data)[kOperands], int64_t begin, int64_t end,
+            bool stream) const;
+  void blocks(const void *context, char *const (&data)[kOperands], int64_t begin, int64_t end,
+              bool stream) const;
 
   Apply apply_;
   const void *context_;
   int64_t grain_;
   int inputs_;
-  int64_t size_[kOperands] = {1, 1, 1};
+  int64_t size_[kOperands] = {1, 1, 1, 1};
   Space<kOperands> outer_;  // all dimensions but the innermost
   Space<kOperands>::Row row_;
   int64_t total_;

@@ -1,4 +1,4 @@
-// loops.hpp -- make the loop of an Elementwise kernel from a function of one or two values.
+// loops.hpp -- make the loop of an Elementwise kernel from a function of one, two or three values.
 // Narrow floats are computed in float; where converting them does not vectorise inline, in small blocks.
 #pragma once
 #include "elementwise.hpp"
@@ -26,11 +26,25 @@ template <class T> inline void store(compute_t<T> x, T &out) {
     from_float(x, out);
 }
 
-// out = f(a) with f a default-constructible function object on compute_t<T>.
-template <class T, class F> void unary(const void *, void *out, const void *const *in, int64_t n) {
+// What leaves a value as it is, for dtypes on which an operation has no effect.
+struct Identity {
+  template <class C> C operator()(C a) const { return a; }
+};
+
+// A function object without members is made on the spot; one with members is the context. By value, so that
+// no store of a result can seem to change it.
+template <class F> inline F function_of(const void *context) {
+  if constexpr (std::is_empty_v<F>)
+    return F{};
+  else
+    return *static_cast<const F *>(context);
+}
+
+// out = f(a) with f a function object on compute_t<T>.
+template <class T, class F> void unary(const void *context, void *out, const void *const *in, int64_t n) {
   auto target = static_cast<T *>(out);
   auto a = static_cast<const T *>(in[0]);
-  const F f{};
+  const F f = function_of<F>(context);
   if constexpr (kConvertsInBlocks<T>) {
     alignas(64) float x[kConvertBlock];
     for (int64_t at = 0; at < n; at += kConvertBlock) {
@@ -62,6 +76,28 @@ template <class T, class F> void binary(const void *, void *out, const void *con
   } else {
     INFINI_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) store(compute_t<T>(f(load(a[i]), load(b[i]))), target[i]);
+  }
+}
+
+// out = f(a, b, c)
+template <class T, class F> void ternary(const void *, void *out, const void *const *in, int64_t n) {
+  auto target = static_cast<T *>(out);
+  auto a = static_cast<const T *>(in[0]), b = static_cast<const T *>(in[1]),
+       c = static_cast<const T *>(in[2]);
+  const F f{};
+  if constexpr (kConvertsInBlocks<T>) {
+    alignas(64) float x[kConvertBlock], y[kConvertBlock], z[kConvertBlock];
+    for (int64_t at = 0; at < n; at += kConvertBlock) {
+      int64_t count = n - at < kConvertBlock ? n - at : kConvertBlock;
+      to_float(a + at, x, count);
+      to_float(b + at, y, count);
+      to_float(c + at, z, count);
+      for (int64_t i = 0; i < count; ++i) x[i] = f(x[i], y[i], z[i]);
+      from_float(x, target + at, count);
+    }
+  } else {
+    INFINI_INDEPENDENT
+    for (int64_t i = 0; i < n; ++i) store(compute_t<T>(f(load(a[i]), load(b[i]), load(c[i]))), target[i]);
   }
 }
 

@@ -128,15 +128,17 @@ def invoke(
         The tensors that came back, one per slot of ``schema.call.returns``.
     """
     positional, keywords = [], {}
+    skipped = False  # what comes behind a parameter that is not passed needs its name
     for parameter in schema.call.parameters:
         if parameter.slot == CallParameter.RESERVED:
+            skipped = True
             continue
         if parameter.slot == CallParameter.OUT:
             inout = [index for index in schema.call.outputs if schema.parameters[index].role == "inout"]
             if give_out or inout:
                 outs = tuple(slots[index] for index in schema.call.outputs)
                 keywords[parameter.name] = outs if len(outs) > 1 else outs[0]
-        elif parameter.keyword_only:
+        elif parameter.keyword_only or skipped:
             keywords[parameter.name] = slots[parameter.slot]
         else:
             positional.append(slots[parameter.slot])
@@ -316,6 +318,18 @@ def _attention(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
     return out.permute(1, 0, 2), k_cache, v_cache
 
 
+def _sdpa(torch: Any, a: dict[str, Any]) -> Any:
+    return torch.nn.functional.scaled_dot_product_attention(
+        a["query"],
+        a["key"],
+        a["value"],
+        a["attn_mask"],
+        is_causal=a["is_causal"],
+        scale=a["scale"],
+        enable_gqa=a["enable_gqa"],
+    )
+
+
 def _layer_norm(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
     x = a["input"]
     centred = x - x.mean(-1, keepdim=True)
@@ -354,9 +368,90 @@ def _causal_softmax(torch: Any, a: dict[str, Any]) -> Any:
     return torch.softmax(x.masked_fill(hidden, float("-inf")), -1)
 
 
+def _silu_and_mul(torch: Any, a: dict[str, Any]) -> Any:
+    gate, value = a["input"].chunk(2, -1)
+    return torch.nn.functional.silu(gate) * value
+
+
+def _topksoftmax(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
+    indices = torch.argsort(a["x"], dim=-1, descending=True, stable=True)[:, : a["topk"]]
+    values = torch.softmax(a["x"], -1).gather(1, indices)
+    return values / values.sum(-1, keepdim=True) if a["norm"] else values, indices
+
+
+def _clip(torch: Any, a: dict[str, Any]) -> Any:
+    """Minimum, then maximum: clamp has another answer where the bounds cross."""
+    upper = a["x"] if a["max_val"] is None else torch.minimum(a["x"], a["max_val"])
+    return upper if a["min_val"] is None else torch.maximum(upper, a["min_val"])
+
+
+def _whole(function: str) -> Callable[[Any, dict[str, Any]], Any]:
+    """Round floats; PyTorch has no such function of booleans."""
+    return lambda torch, a: (
+        getattr(torch, function)(a["input"]) if a["input"].is_floating_point() else a["input"]
+    )
+
+
+def _over(function: str) -> Callable[[Any, dict[str, Any]], Any]:
+    """Make the witness of a reduction: PyTorch's, over a tuple of dimensions."""
+
+    def reduced(torch: Any, a: dict[str, Any]) -> Any:
+        axes = a["dim"] or tuple(range(a["input"].ndim))
+        named = {"unbiased": a["unbiased"]} if "unbiased" in a else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about a variance without degrees of freedom
+            return getattr(torch, function)(a["input"], axes, keepdim=a["keepdim"], **named)
+
+    return reduced
+
+
 def _sum(torch: Any, a: dict[str, Any]) -> Any:
-    axes = a["dim"] or tuple(range(a["input"].ndim))
-    return torch.sum(a["input"], axes, a["keepdim"]) if axes else a["input"].clone()
+    return _over("sum")(torch, a) if a["input"].ndim else a["input"].clone()
+
+
+def _index_add(torch: Any, a: dict[str, Any]) -> Any:
+    scale = a["alpha"] if a["input"].is_floating_point() or a["input"].is_complex() else int(a["alpha"])
+    return torch.index_add(a["input"], a["dim"], a["index"].long(), a["source"] * scale)
+
+
+def _scatter(torch: Any, a: dict[str, Any]) -> Any:
+    slots = a["input"], a["dim"], a["index"].long(), a["src"]
+    if a["reduction"].name == "NONE":
+        return torch.scatter(*slots)
+    return torch.scatter_reduce(*slots, {"ADD": "sum", "MULTIPLY": "prod"}[a["reduction"].name])
+
+
+def _topk(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
+    # PyTorch's own does not say which of equal elements it takes.
+    order = torch.sort(a["input"], dim=a["dim"], descending=a["largest"], stable=True).indices
+    order = order.narrow(a["dim"], 0, a["k"])
+    if not a["sorted"]:
+        order = torch.sort(order, dim=a["dim"]).values
+    return torch.gather(a["input"], a["dim"], order), order
+
+
+def _prod(torch: Any, a: dict[str, Any]) -> Any:
+    result = a["input"]
+    for axis in reversed(a["dim"] or tuple(range(result.ndim))):
+        result = torch.prod(result, axis, a["keepdim"], dtype=result.dtype)
+    return result
+
+
+def _cross_entropy(torch: Any, a: dict[str, Any]) -> Any:
+    """Rows of logits, since PyTorch's own shapes have the classes second only."""
+    x, target = a["x"], a["target"].long()
+    first = min(1, x.ndim - 1)
+    second = x.shape[:first] + x.shape[first + 1 :] == target.shape
+    rows = x.movedim(first if second else -1, -1)
+    names = {0: "none", 1: "mean", 2: "sum"}
+    result = torch.nn.functional.cross_entropy(
+        rows.reshape(target.numel(), rows.shape[-1]),
+        target.reshape(-1),
+        a["weight"],
+        ignore_index=a["ignore_index"],
+        reduction=names[a["reduction"]],
+    )
+    return result if a["reduction"] else result.reshape(target.shape)
 
 
 #: Operator -> ``function(torch, arguments by slot name)``, for those that PyTorch has too.
@@ -366,6 +461,25 @@ WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "mul": lambda torch, a: a["input"] * a["other"],
     "div": lambda torch, a: a["input"] / a["other"],
     "pow": lambda torch, a: torch.pow(a["input"], a["other"]),
+    "exp": lambda torch, a: torch.exp(a["input"]),
+    "log": lambda torch, a: torch.log(a["input"]),
+    "sqrt": lambda torch, a: torch.sqrt(a["input"]),
+    "rsqrt": lambda torch, a: torch.rsqrt(a["input"]),
+    "reciprocal": lambda torch, a: torch.reciprocal(a["input"]),
+    "floor": _whole("floor"),
+    "ceil": _whole("ceil"),
+    "round": _whole("round"),
+    "maximum": lambda torch, a: torch.maximum(a["input"], a["other"]),
+    "minimum": lambda torch, a: torch.minimum(a["input"], a["other"]),
+    "where": lambda torch, a: torch.where(a["condition"], a["input"], a["other"]),
+    "clip": _clip,
+    "clip_scalar": lambda torch, a: torch.maximum(
+        torch.clamp(a["input"], max=a["max_val"]), torch.tensor(a["min_val"]).double()
+    ),
+    "logical_and": lambda torch, a: torch.logical_and(a["input"].bool(), a["other"].bool()),
+    "logical_or": lambda torch, a: torch.logical_or(a["input"].bool(), a["other"].bool()),
+    "logical_xor": lambda torch, a: torch.logical_xor(a["input"].bool(), a["other"].bool()),
+    "logical_not": lambda torch, a: torch.logical_not(a["input"]),
     "equal": lambda torch, a: a["input"] == a["other"],
     "not_equal": lambda torch, a: a["input"] != a["other"],
     "less": lambda torch, a: a["input"] < a["other"],
@@ -374,8 +488,20 @@ WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "greater_equal": lambda torch, a: a["input"] >= a["other"],
     "neg": lambda torch, a: -a["input"],
     "abs": lambda torch, a: torch.abs(a["input"]),
+    "elu": lambda torch, a: torch.nn.functional.elu(a["input"], a["alpha"]),
+    "gelu": lambda torch, a: torch.nn.functional.gelu(a["input"]),
+    "gelu_tanh": lambda torch, a: torch.nn.functional.gelu(a["input"], approximate="tanh"),
+    "hardswish": lambda torch, a: torch.nn.functional.hardswish(a["input"]),
+    "hardtanh": lambda torch, a: torch.nn.functional.hardtanh(a["input"], a["min_val"], a["max_val"]),
+    "leaky_relu": lambda torch, a: torch.nn.functional.leaky_relu(a["input"], a["negative_slope"]),
+    "quick_gelu": lambda torch, a: a["input"] * torch.sigmoid(1.702 * a["input"]),
+    "relu": lambda torch, a: torch.relu(a["input"]),
+    "sigmoid": lambda torch, a: torch.sigmoid(a["input"]),
     "silu": lambda torch, a: torch.nn.functional.silu(a["input"]),
+    "silu_and_mul": _silu_and_mul,
+    "softplus": lambda torch, a: torch.nn.functional.softplus(a["input"], a["beta"], a["threshold"]),
     "swiglu": lambda torch, a: a["input"] * torch.nn.functional.silu(a["other"]),
+    "tanh": lambda torch, a: torch.tanh(a["input"]),
     "zeros": lambda torch, a: torch.zeros_like(a["x"]),
     "ones": lambda torch, a: torch.ones_like(a["x"]),
     "gemm": lambda torch, a: a["alpha"] * (a["a"] @ a["b"]) + (a["beta"] * a["c"] if a["beta"] else 0),
@@ -384,14 +510,38 @@ WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "rms_norm": lambda torch, a: _rms_norm(torch, a["x"], a["weight"], a["epsilon"]),
     "add_rms_norm": _add_rms_norm,
     "layer_norm": _layer_norm,
+    "lp_norm": lambda torch, a: torch.nn.functional.normalize(a["input"], a["p"], a["axis"], a["eps"]),
+    "logsoftmax": lambda torch, a: torch.log_softmax(a["input"], a["axis"]),
     "softmax": lambda torch, a: torch.softmax(a["x"], a["axis"]),
     "causal_softmax": _causal_softmax,
+    "topksoftmax": _topksoftmax,
     "attention": _attention,
+    "scaled_dot_product_attention": _sdpa,
     "embedding": lambda torch, a: torch.nn.functional.embedding(a["input"].long(), a["weight"]),
     "cat": lambda torch, a: torch.cat(list(a["tensors"]), a["dim"]),
+    "gather": lambda torch, a: torch.gather(a["input"], a["dim"], a["index"].long()),
+    "index_select": lambda torch, a: torch.index_select(a["input"], a["dim"], a["index"].long()),
+    "index_add": _index_add,
+    "scatter": _scatter,
+    "count_nonzero": lambda torch, a: torch.count_nonzero(a["input"]),
+    "masked_select": lambda torch, a: torch.masked_select(a["input"], a["mask"]),
+    "sort": lambda torch, a: torch.sort(a["input"], dim=a["dim"], descending=a["descending"], stable=True),
+    "topk": _topk,
     "rearrange": lambda torch, a: a["src"].clone(),
     "sum": _sum,
+    "mean": _over("mean"),
+    "prod": _prod,
+    "var": _over("var"),
+    "all": _over("all"),
+    "any": _over("any"),
+    "amax": _over("amax"),
+    "amin": _over("amin"),
     "argmax": lambda torch, a: torch.argmax(a["input"], a["dim"], a["keepdim"]),
+    "argmin": lambda torch, a: torch.argmin(a["input"], a["dim"], a["keepdim"]),
+    "max": lambda torch, a: tuple(torch.max(a["input"], a["dim"], a["keepdim"])),
+    "min": lambda torch, a: tuple(torch.min(a["input"], a["dim"], a["keepdim"])),
+    "cumsum": lambda torch, a: torch.cumsum(a["input"], a["dim"], dtype=a["input"].dtype),
+    "cross_entropy": _cross_entropy,
 }
 
 

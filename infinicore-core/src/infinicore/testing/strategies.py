@@ -12,7 +12,19 @@ import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 
-from infinicore.schema import DTYPES, EMPTY, CallParameter, Dim, Elements, Parameter, Resolved, Schema, Spec
+from infinicore.schema import (
+    DTYPES,
+    EMPTY,
+    VARIABLES,
+    CallParameter,
+    Dim,
+    Elements,
+    Parameter,
+    Resolved,
+    Schema,
+    Spec,
+    Values,
+)
 
 __all__ = ["NUMPY", "DrawnCall", "DrawnTensor", "Layout", "calls", "layouts", "sizes", "tensors"]
 
@@ -210,7 +222,7 @@ def tensors(
     shape: tuple[int, ...],
     dtype: str,
     *,
-    elements: Elements | None = None,
+    elements: Elements | Values | None = None,
     written: bool = False,
     valued: bool = True,
     special: bool = False,
@@ -220,7 +232,7 @@ def tensors(
     Parameters
     ----------
     elements
-        Bounds of the values.
+        Bounds of the values, or the values themselves.
     written
         An operator writes it: no two indices may share memory.
     valued
@@ -228,9 +240,12 @@ def tensors(
     special
         Put NaN, infinities, negative zero and the dtype's extremes among floating-point values.
     """
-    layout = draw(layouts(shape, writable=written))
+    own_values = isinstance(elements, Values)  # of which each element needs a place of its own
+    layout = draw(layouts(shape, writable=written or own_values))
     if not valued:
         return DrawnTensor(dtype, layout, None)
+    if isinstance(elements, Values):
+        return DrawnTensor(dtype, layout, np.array(elements.items, NUMPY[dtype]).reshape(shape))
     # Elements that share memory hold one value: make the values of one and repeat them.
     own = tuple(1 if stride == 0 else size for size, stride in zip(shape, layout.strides, strict=True))
     seed, wide = draw(st.integers(0, 2**32 - 1)), draw(st.booleans())
@@ -333,6 +348,13 @@ def _narrowed(draw: st.DrawFn, parameter: Parameter, shape: tuple[int, ...], kee
     return tuple(result)
 
 
+def _is_given(draw: st.DrawFn, parameter: Parameter, said: dict[str, Any]) -> bool:
+    """Draw whether an optional tensor is there, unless the operator said it."""
+    if parameter.name in said and said[parameter.name] is None:
+        return False
+    return isinstance(said.get(parameter.name), Values) or draw(st.booleans())
+
+
 @st.composite
 def calls(
     draw: st.DrawFn,
@@ -356,7 +378,9 @@ def calls(
         As in `tensors`.
     """
     said = schema.draw(draw, st) if schema.draw is not None else {}
-    symbols = _Symbols(draw, schema, said, dtypes or {}, sizes() if dimensions is None else dimensions)
+    said_dtypes = {name: said[name] for name in VARIABLES if name in said}
+    fixed = said_dtypes | (dtypes or {})
+    symbols = _Symbols(draw, schema, said, fixed, sizes() if dimensions is None else dimensions)
     slots: list[Any] = [None] * len(schema.parameters)
     for p in schema.scalars:
         if p.name in said:
@@ -369,7 +393,7 @@ def calls(
     broadcasting = [p.index for p in schema.tensors if p.role == "in" and any(d.broadcast for d in p.dims)]
     keeper = draw(st.sampled_from(broadcasting)) if broadcasting else None
     for p in schema.tensors:
-        if p.role == "out" or (p.optional and not draw(st.booleans())):
+        if p.role == "out" or (p.optional and not _is_given(draw, p, said)):
             continue
         dtype, elements = symbols.dtype(p), said.get(p.name)
         written = p.role == "inout"
@@ -382,6 +406,18 @@ def calls(
         slots[p.index] = draw(tensors(shape, dtype, elements=elements, written=written, special=special))
 
     return draw(_completed(schema, slots, symbols.dtypes))
+
+
+def _counted(schema: Schema, slots: list[Any], specs: list[Any]) -> list[Any]:
+    """Add the outputs whose size depends on elements: they are resolved like outputs that were given."""
+    assert schema.count is not None
+    names = schema.count.__code__.co_varnames[: schema.count.__code__.co_argcount]
+    symbols = schema.count(**{name: slots[schema.by_name[name].index].values for name in names})
+    dtypes = {p.dtype: specs[p.index].dtype for p in schema.tensors if p.role != "out"}
+    return [
+        Spec([symbols[dim.name] for dim in p.dims], dtypes.get(p.dtype, p.dtype)) if p.role == "out" else spec
+        for p, spec in zip(schema.parameters, specs, strict=True)
+    ]
 
 
 @st.composite
@@ -402,6 +438,8 @@ def _completed(draw: st.DrawFn, schema: Schema, slots: list[Any], dtypes: dict[s
             shape = slots[like.index].layout.shape
         specs[p.index] = Spec(shape, dtypes.get(p.dtype) or draw(st.sampled_from(p.dtypes())))
         given = True
+    if schema.count is not None:
+        specs = _counted(schema, slots, specs)
     resolved = schema.resolve(specs)
     alias: dict[int, int] = {}
     for p in outs:

@@ -39,10 +39,12 @@ EXACT = Tolerance()
 
 # Operators that move, compare or select values, and those whose result is one correctly rounded operation.
 _EXACT = frozenset(
-    "abs argmax cast cat embedding equal greater greater_equal less less_equal neg not_equal ones "
-    "random_sample random_sample_batch rearrange zeros".split()
+    "abs all amax amin any argmax argmin cast cat ceil clip clip_scalar count_nonzero embedding equal "
+    "floor gather greater greater_equal hardtanh index_select kv_caching less less_equal logical_and "
+    "logical_not logical_or logical_xor masked_select max maximum min minimum neg not_equal ones "
+    "paged_caching random_sample random_sample_batch rearrange relu round sort topk where zeros".split()
 )
-_ROUNDED_ONCE = frozenset("add sub mul".split())
+_ROUNDED_ONCE = frozenset("add dequantize_awq dequantize_gptq mul reciprocal sqrt sub".split())
 _PARTS = {"complex16": "float8", "complex32": "float16", "complex64": "float32", "complex128": "float64"}
 
 # name -> dtype -> (ulps, rtol, atol); "" is every operator without an entry of its own. Sums of values of
@@ -56,12 +58,25 @@ _TABLE: dict[str, dict[str, tuple[float, float, float]]] = {
         "float64": (2, 1e-14, 1e-14),
     },
     "div": {"float16": (1, 0, 0), "bfloat16": (1, 0, 0), "float32": (1, 0, 0), "float64": (1, 0, 0)},
+    "exp": {
+        "float16": (1, 1e-4, 1e-7),
+        "bfloat16": (1, 1e-4, 1e-7),
+        "float32": (2, 0, 1e-44),
+        "float64": (2, 0, 0),
+    },
     "pow": {
         "float16": (1, 1e-3, 0),
         "bfloat16": (1, 1e-3, 0),
         "float32": (4, 2e-6, 0),
         "float64": (4, 1e-14, 0),
     },
+    "sigmoid": {
+        "float16": (1, 1e-4, 1e-7),
+        "bfloat16": (1, 1e-4, 1e-7),
+        "float32": (0, 1e-7, 1e-7),
+        "float64": (4, 0, 2.22e-16),
+    },
+    "leaky_relu": {"float16": (1, 0, 0), "bfloat16": (1, 0, 0), "float32": (2, 0, 0), "float64": (1, 0, 0)},
     "silu": {
         "float16": (1, 1e-4, 1e-7),
         "bfloat16": (1, 1e-4, 1e-7),
@@ -80,6 +95,18 @@ _TABLE: dict[str, dict[str, tuple[float, float, float]]] = {
         "float32": (4, 1e-5, 1e-7),
         "float64": (4, 1e-14, 1e-15),
     },
+    "logsoftmax": {
+        "float16": (1, 1e-5, 1e-6),
+        "bfloat16": (1, 1e-5, 1e-6),
+        "float32": (4, 1e-6, 1e-6),
+        "float64": (4, 1e-15, 1e-15),
+    },
+    "lp_norm": {
+        "float16": (1, 1e-5, 0),
+        "bfloat16": (1, 1e-5, 0),
+        "float32": (4, 1e-6, 0),
+        "float64": (4, 1e-14, 0),
+    },
     "layer_norm": {
         # nearly equal values cancel: x - mean is off by eps * |x|, which 1/sqrt(var + eps) multiplies by 1e3
         "float16": (2, 2e-3, 2e-3),
@@ -93,9 +120,45 @@ _TABLE: dict[str, dict[str, tuple[float, float, float]]] = {
         "float32": (2, 1e-6, 5e-5),
         "float64": (2, 1e-14, 1e-12),
     },
+    "attention": {  # the error of a score is a relative one of its weight
+        "float16": (1, 1e-3, 1e-3),
+        "bfloat16": (1, 4e-3, 4e-3),
+        "float32": (2, 1e-5, 1e-5),
+        "float64": (2, 5e-14, 5e-14),
+    },
+    "index_add": {  # sums of a few terms that may cancel
+        "float16": (1, 1e-5, 1e-5),
+        "bfloat16": (1, 1e-5, 1e-5),
+        "float32": (1, 1e-6, 1e-5),
+        "float64": (1, 1e-15, 1e-13),
+    },
+    "prod": {
+        # the parts of a complex product may be small differences of large numbers
+        "float8": (1, 0.1, 0.1),
+        "float16": (1, 1e-6, 0),
+        "bfloat16": (1, 1e-6, 0),
+        "float32": (1, 1e-6, 0),
+        "float64": (2, 1e-9, 1e-14),
+    },
     "topkrouter": {"float32": (8, 1e-5, 1e-6)},
+    "topksoftmax": {"float32": (4, 1e-5, 1e-7)},
 }
+for _name in ("elu", "gelu", "gelu_tanh", "hardswish", "quick_gelu", "softplus", "tanh"):
+    _TABLE[_name] = _TABLE["sigmoid"] | {"float32": (3, 0, 1e-7)}
+_TABLE |= dict.fromkeys(
+    "mha mha_kvcache mha_varlen paged_attention paged_attention_prefill scaled_dot_product_attention".split(),
+    _TABLE["attention"],
+)
 _TABLE["causal_softmax"] = _TABLE["softmax"]
+_TABLE["silu_and_mul"] = _TABLE["swiglu"]
+_TABLE["log"] = _TABLE["exp"]
+_TABLE["scatter"] = _TABLE["index_add"]
+_TABLE["rsqrt"] = {
+    "float16": (1, 1e-4, 0),
+    "bfloat16": (1, 1e-4, 0),
+    "float32": (2, 0, 0),
+    "float64": (2, 0, 0),
+}
 _TABLE["linear"] = _TABLE["conv"] = _TABLE["gemm"]
 
 
@@ -169,6 +232,6 @@ def mismatches(got: np.ndarray, want: np.ndarray, allowed: Tolerance, dtype: str
         bound = allowed.atol + allowed.rtol * np.abs(finite) + allowed.ulps * spacing(finite, part)
         near = np.abs(value - finite) <= bound
         at_limit = np.isinf(value) & (np.sign(value) == np.sign(want)) & (np.abs(finite) + bound >= limit)
-        same = (value == rounded) | (np.isnan(value) & np.isnan(want))
+        same = (value == rounded) | (np.isnan(value) & np.isnan(rounded))  # float8 overflows to NaN
         close = np.isfinite(want) & ((np.isfinite(value) & near) | at_limit)
     return ~(same | close)

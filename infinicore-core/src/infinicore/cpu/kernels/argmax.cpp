@@ -1,6 +1,9 @@
-// argmax.cpp -- the index of the first maximum along one dimension; a NaN is the maximum.
-// Values become integers of the same order, in which NaN is the largest, since integer maxima vectorise.
+// argmax.cpp -- argmax, argmin, max and min: the first extremum along one dimension; a NaN is one of both.
+// Values become integers whose largest is the extremum, since integer maxima vectorise.
 #include <infinicore/operators/argmax.h>
+#include <infinicore/operators/argmin.h>
+#include <infinicore/operators/max.h>
+#include <infinicore/operators/min.h>
 
 #include "../loops.hpp"
 
@@ -14,6 +17,8 @@ namespace {
 constexpr int64_t kBlock = 1024;
 constexpr int64_t kSegment = 1 << 15;
 constexpr int64_t kColumns = 256;
+constexpr int64_t kNarrow = 8;  // outputs so few that they are better searched apart
+constexpr int64_t kShort = 32;  // a search so short that outputs are better searched together
 
 // 32 bits order every type but these.
 template <class T>
@@ -21,47 +26,64 @@ constexpr bool kNeeds64 = std::is_same_v<T, double> ||
                           (std::is_integral_v<T> && sizeof(T) == 8) || std::is_same_v<T, uint32_t>;
 template <class T> using order_t = std::conditional_t<kNeeds64<T>, int64_t, int32_t>;
 
-template <class T> order_t<T> key(T x) {
+// A type of elements, and which of them are sought.
+template <class T_, bool kLargest_> struct Sought {
+  using T = T_;
   using Key = order_t<T>;
+  static constexpr bool kLargest = kLargest_;
+};
+
+// The complement reverses the order of integers.
+template <class S> typename S::Key key(typename S::T x) {
+  using T = typename S::T;
+  using Key = typename S::Key;
   if constexpr (std::is_same_v<T, uint64_t>) {
-    return Key(x ^ (uint64_t(1) << 63));
+    Key ordered = Key(x ^ (uint64_t(1) << 63));
+    return S::kLargest ? ordered : ~ordered;
   } else if constexpr (std::is_integral_v<T>) {
-    return Key(x);
+    return S::kLargest ? Key(x) : ~Key(x);
   } else {
     auto value = to_float(x);
     Key bits = bit_cast<Key>(value + 0);  // -0 becomes 0, its equal
     Key ordered = bits ^ ((bits >> (8 * sizeof(Key) - 1)) & std::numeric_limits<Key>::max());
-    return value != value ? std::numeric_limits<Key>::max() : ordered;
+    return value != value ? std::numeric_limits<Key>::max() : S::kLargest ? ordered : ~ordered;
   }
 }
 
-template <class T> void keys(const T *x, int64_t stride, order_t<T> *out, int64_t n) {
-  if constexpr (kConvertsInBlocks<T>) {
+template <class S> void keys(const typename S::T *x, int64_t stride, typename S::Key *out, int64_t n) {
+  if constexpr (kConvertsInBlocks<typename S::T>) {
     alignas(64) float wide[kBlock];
     to_float(x, stride, wide, n);
-    for (int64_t i = 0; i < n; ++i) out[i] = key(wide[i]);
+    for (int64_t i = 0; i < n; ++i) out[i] = key<Sought<float, S::kLargest>>(wide[i]);
   } else if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) out[i] = key(x[i]);
+    for (int64_t i = 0; i < n; ++i) out[i] = key<S>(x[i]);
   } else {
-    for (int64_t i = 0; i < n; ++i) out[i] = key(x[i * stride]);
+    for (int64_t i = 0; i < n; ++i) out[i] = key<S>(x[i * stride]);
   }
 }
 
-template <class T> struct Best {
-  order_t<T> key;
+template <class S> struct Best {
+  typename S::Key key;
   int64_t index;
 };
 
-// First maximum among elements begin .. end-1 (at least one) of a row.
-template <class T> Best<T> best_of(const T *x, int64_t stride, int64_t begin, int64_t end) {
-  alignas(64) order_t<T> block[kBlock];
-  Best<T> best{std::numeric_limits<order_t<T>>::min(), begin};
+// First maximum among the keys of elements begin .. end-1 (at least one) of a row.
+template <class S> Best<S> best_of(const typename S::T *x, int64_t stride, int64_t begin, int64_t end) {
+  using Key = typename S::Key;
+  alignas(64) Key block[kBlock];
+  Best<S> best{std::numeric_limits<Key>::min(), begin};
   bool none = true;
   for (int64_t at = begin, n; at < end; at += n) {
     n = std::min(kBlock, end - at);
-    keys(x + at * stride, stride, block, n);
-    order_t<T> most = block[0];
-    for (int64_t i = 1; i < n; ++i) most = block[i] > most ? block[i] : most;
+    Key most = std::numeric_limits<Key>::min();
+    if (std::is_integral_v<typename S::T> && stride == 1 && !none) {
+      // Most blocks bring no new maximum: look for one before the keys are stored. Not for floats, whose keys
+      // are not made and compared in one vectorised loop.
+      for (int64_t i = at; i < at + n; ++i) most = std::max(most, key<S>(x[i]));
+      if (most <= best.key) continue;
+    }
+    keys<S>(x + at * stride, stride, block, n);
+    for (int64_t i = 0; i < n; ++i) most = block[i] > most ? block[i] : most;
     if (none || most > best.key) best = {most, at + (std::find(block, block + n, most) - block)};
     none = false;
   }
@@ -69,104 +91,166 @@ template <class T> Best<T> best_of(const T *x, int64_t stride, int64_t begin, in
 }
 
 struct Layout {
-  Space<2> kept;           // input, output
+  Space<3> kept;           // input, indices, values
   int64_t extent, stride;  // of the dimension searched
   bool columns;
 
-  Layout(const infini_tensor &output, const infini_tensor &input, int64_t dim, bool keepdim) {
+  // values may be absent.
+  Layout(const infini_tensor &indices, const infini_tensor *values, const infini_tensor &input, int64_t dim,
+         bool keepdim) {
     int to = 0;
     for (int d = 0; d < input.ndim; ++d) {
-      if (d != dim) kept.append(input.shape[d], {input.strides[d], output.strides[to]});
+      if (d != dim)
+        kept.append(input.shape[d],
+                    {input.strides[d], indices.strides[to], values ? values->strides[to] : 0});
       to += d != dim || keepdim;
     }
     kept.reorder();
     extent = input.ndim > 0 ? input.shape[dim] : 1;
     stride = input.ndim > 0 ? input.strides[dim] : 1;
-    columns = stride != 1 && kept.ndim > 0 && kept.strides[0][kept.ndim - 1] == 1;
+    columns = stride != 1 && kept.ndim > 0 && kept.strides[0][kept.ndim - 1] == 1 &&
+              kept.shape[kept.ndim - 1] >= kNarrow;
+    columns |= extent <= kShort && kept.ndim > 0 && kept.shape[kept.ndim - 1] >= kNarrow;
   }
 };
 
-template <class T> void search_rows(const Layout &layout, const T *in, int64_t *out) {
+// Where results go; values may be null.
+template <class T> struct Results {
+  int64_t *indices;
+  T *values;
+
+  // row: the elements that were searched.
+  void put(const int64_t (&at)[3], const T *row, int64_t stride, int64_t index) const {
+    indices[at[1]] = index;
+    if (values) values[at[2]] = row[index * stride];
+  }
+};
+
+template <class S>
+void search_rows(const Layout &layout, const typename S::T *in, Results<typename S::T> out) {
   const int64_t outputs = layout.kept.numel(), segments = (layout.extent + kSegment - 1) / kSegment;
   if (segments > 1 && outputs < 64) {  // few long rows: share each among the threads
-    std::vector<Best<T>> best(static_cast<size_t>(segments));
-    layout.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) {
+    std::vector<Best<S>> best(static_cast<size_t>(segments));
+    layout.kept.for_each(0, outputs, [&](const int64_t(&at)[3]) {
       parallel_for(0, segments, 1, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
-          best[size_t(s)] =
-              best_of(in + at[0], layout.stride, s * kSegment, std::min((s + 1) * kSegment, layout.extent));
+          best[size_t(s)] = best_of<S>(in + at[0], layout.stride, s * kSegment,
+                                       std::min((s + 1) * kSegment, layout.extent));
       });
-      const Best<T> *first = &best[0];
-      for (const Best<T> &other : best)
+      const Best<S> *first = &best[0];
+      for (const Best<S> &other : best)
         if (other.key > first->key) first = &other;
-      out[at[1]] = first->index;
+      out.put(at, in + at[0], layout.stride, first->index);
     });
     return;
   }
   parallel_for(0, outputs, std::max<int64_t>(kSegment / layout.extent, 1), [&](int64_t begin, int64_t end) {
-    layout.kept.for_each(begin, end, [&](const int64_t(&at)[2]) {
-      out[at[1]] = best_of(in + at[0], layout.stride, 0, layout.extent).index;
+    layout.kept.for_each(begin, end, [&](const int64_t(&at)[3]) {
+      out.put(at, in + at[0], layout.stride, best_of<S>(in + at[0], layout.stride, 0, layout.extent).index);
     });
   });
 }
 
-// The input is contiguous across outputs: compare whole panels of them row by row.
-template <class T> void search_columns(const Layout &layout, const T *in, int64_t *out) {
-  using Key = order_t<T>;
-  Space<2> outer = layout.kept;
-  const Space<2>::Row row = outer.pop();
+// Compare whole panels of neighbouring outputs row by row.
+template <class S>
+void search_columns(const Layout &layout, const typename S::T *in, Results<typename S::T> out) {
+  using Key = typename S::Key;
+  Space<3> outer = layout.kept;
+  const Space<3>::Row row = outer.pop();
   const int64_t panels = (row.extent + kColumns - 1) / kColumns;
   const int64_t work = layout.extent * std::min(row.extent, kColumns);
   parallel_for(
       0, outer.numel() * panels, std::max<int64_t>(kSegment / work, 1), [&](int64_t begin, int64_t end) {
         alignas(64) Key best[kColumns], next[kColumns], index[kColumns];
         for (int64_t task = begin; task < end; ++task) {
-          outer.for_each(task / panels, task / panels + 1, [&](const int64_t(&at)[2]) {
+          outer.for_each(task / panels, task / panels + 1, [&](const int64_t(&at)[3]) {
             const int64_t start = task % panels * kColumns, n = std::min(kColumns, row.extent - start);
-            const T *from = in + at[0] + start;
-            keys(from, 1, best, n);
+            const typename S::T *from = in + at[0] + start * row.strides[0];
+            keys<S>(from, row.strides[0], best, n);
             std::fill(index, index + n, Key(0));  // as wide as the keys, so that both are selected alike
             for (int64_t r = 1; r < layout.extent; ++r) {
-              keys(from + r * layout.stride, 1, next, n);
+              keys<S>(from + r * layout.stride, row.strides[0], next, n);
               for (int64_t i = 0; i < n; ++i) {
                 bool more = next[i] > best[i];
                 best[i] = more ? next[i] : best[i];
                 index[i] = more ? Key(r) : index[i];
               }
             }
-            for (int64_t i = 0; i < n; ++i) out[at[1] + (start + i) * row.strides[1]] = index[i];
+            for (int64_t i = 0; i < n; ++i) {
+              const int64_t to[3] = {0, at[1] + (start + i) * row.strides[1],
+                                     at[2] + (start + i) * row.strides[2]};
+              out.put(to, from + i * row.strides[0], layout.stride, index[i]);
+            }
           });
         }
       });
 }
 
-class Argmax {
-  using Run = void (*)(const Layout &, const void *, int64_t *);
+template <bool kLargest> class Search {
+  using Run = void (*)(const Layout &, const void *, int64_t *, void *);
   Layout layout_;
   Run run_;
 
  public:
-  explicit Argmax(const infini_argmax_args &call)
-      : layout_(*call.output, *call.input, call.dim, call.keepdim != 0) {
+  Search(const char *op, const infini_tensor &indices, const infini_tensor *values,
+         const infini_tensor &input, int64_t dim, bool keepdim)
+      : layout_(indices, values, input, dim, keepdim) {
     auto run = [](auto t) -> Run {
       using T = typename decltype(t)::type;
-      return [](const Layout &layout, const void *in, int64_t *out) {
+      using S = Sought<T, kLargest>;
+      return [](const Layout &layout, const void *in, int64_t *indices, void *values) {
         // A column's index must fit its key.
         bool columns = layout.columns && layout.extent <= std::numeric_limits<int32_t>::max();
-        (columns ? search_columns<T> : search_rows<T>)(layout, static_cast<const T *>(in), out);
+        (columns ? search_columns<S> : search_rows<S>)(layout, static_cast<const T *>(in),
+                                                       {indices, static_cast<T *>(values)});
       };
     };
-    int64_t dtype = call.input->dtype;
-    run_ = dtype == INFINI_DTYPE_BOOL ? run(tag<uint8_t>{}) : dispatch_reals("argmax", dtype, run);
+    int64_t dtype = input.dtype;
+    run_ = dtype == INFINI_DTYPE_BOOL ? run(tag<uint8_t>{}) : dispatch_reals(op, dtype, run);
   }
   uint64_t workspace() const { return 0; }
+  void search(const infini_tensor &input, const infini_tensor &indices, void *values) const {
+    if (layout_.kept.numel() > 0) run_(layout_, input.data, static_cast<int64_t *>(indices.data), values);
+  }
+};
+
+struct Argmax : Search<true> {
+  explicit Argmax(const infini_argmax_args &call)
+      : Search("argmax", *call.output, nullptr, *call.input, call.dim, call.keepdim != 0) {}
   void execute(const infini_argmax_args &call, void *, infinirtStream_t) const {
-    if (layout_.kept.numel() > 0) run_(layout_, call.input->data, static_cast<int64_t *>(call.output->data));
+    search(*call.input, *call.output, nullptr);
+  }
+};
+
+struct Argmin : Search<false> {
+  explicit Argmin(const infini_argmin_args &call)
+      : Search("argmin", *call.output, nullptr, *call.input, call.dim, call.keepdim != 0) {}
+  void execute(const infini_argmin_args &call, void *, infinirtStream_t) const {
+    search(*call.input, *call.output, nullptr);
+  }
+};
+
+struct Max : Search<true> {
+  explicit Max(const infini_max_args &call)
+      : Search("max", *call.indices, call.values, *call.input, call.dim, call.keepdim != 0) {}
+  void execute(const infini_max_args &call, void *, infinirtStream_t) const {
+    search(*call.input, *call.indices, call.values->data);
+  }
+};
+
+struct Min : Search<false> {
+  explicit Min(const infini_min_args &call)
+      : Search("min", *call.indices, call.values, *call.input, call.dim, call.keepdim != 0) {}
+  void execute(const infini_min_args &call, void *, infinirtStream_t) const {
+    search(*call.input, *call.indices, call.values->data);
   }
 };
 
 }  // namespace
 
 INFINI_CPU_KERNEL(argmax, Argmax)
+INFINI_CPU_KERNEL(argmin, Argmin)
+INFINI_CPU_KERNEL(max, Max)
+INFINI_CPU_KERNEL(min, Min)
 
 }  // namespace infini::cpu::INFINI_ISA

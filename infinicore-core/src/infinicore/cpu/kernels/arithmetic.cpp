@@ -125,9 +125,6 @@ struct Negative {
 struct Magnitude {
   template <class C> C operator()(C a) const { return a < 0 ? C(std::make_unsigned_t<C>(0) - a) : a; }
 };
-struct Identity {
-  template <class C> C operator()(C a) const { return a; }
-};
 
 template <bool clear> Apply sign_loop(int64_t size) {
   switch (size) {

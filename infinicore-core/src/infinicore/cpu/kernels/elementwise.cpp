@@ -9,7 +9,7 @@
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
-constexpr int64_t kBlock = 1024;   // elements in a buffer: three buffers stay in the first-level cache
+constexpr int64_t kBlock = 1024;   // elements in a buffer: four buffers of f32 stay in the first-level cache
 constexpr int64_t kLongRow = 128;  // elements from which a row is worth a call of its own
 constexpr int64_t kMaxSize = 16;   // bytes
 
@@ -74,9 +74,10 @@ void scatter(char *to, const char *from, int64_t size, int64_t stride, int64_t n
 Elementwise::Elementwise(Apply apply, const void *context, int64_t grain, Operand out,
                          std::initializer_list<Operand> in, bool pairs)
     : apply_(apply), context_(context), grain_(grain), inputs_(int(in.size())) {
-  Operand operands[kOperands] = {out, out, out};
+  Operand operands[kOperands] = {out, out, out, out};
   std::copy(in.begin(), in.end(), operands + 1);
-  const infini_tensor *tensors[kOperands] = {operands[0].tensor, operands[1].tensor, operands[2].tensor};
+  const infini_tensor *tensors[kOperands];
+  for (int i = 0; i < kOperands; ++i) tensors[i] = operands[i].tensor;
   outer_ = Space<kOperands>(tensors);
   for (int i = 0; i < kOperands; ++i) {
     size_[i] = operands[i].size;
@@ -85,7 +86,8 @@ Elementwise::Elementwise(Apply apply, const void *context, int64_t grain, Operan
     for (int d = 0; d < outer_.ndim; ++d) outer_.strides[i][d] *= i > inputs_ ? 0 : scale;
   }
   if (pairs) {
-    int64_t step[kOperands] = {1, inputs_ > 0, inputs_ > 1};
+    int64_t step[kOperands];
+    for (int i = 0; i < kOperands; ++i) step[i] = i <= inputs_;
     outer_.append(2, step);
   }
   outer_.reorder();
@@ -103,24 +105,27 @@ Elementwise::Elementwise(Apply apply, const void *context, int64_t grain, Operan
     for (int i = 0; i < kOperands; ++i) row_.strides[i] = 1;
 }
 
-void Elementwise::run(void *out, const void *a, const void *b) const {
+void Elementwise::run_with(const void *context, void *out, const void *a, const void *b,
+                           const void *c) const {
   if (total_ == 0) return;
   char *const data[kOperands] = {static_cast<char *>(out), static_cast<char *>(const_cast<void *>(a)),
-                                 static_cast<char *>(const_cast<void *>(b))};
+                                 static_cast<char *>(const_cast<void *>(b)),
+                                 static_cast<char *>(const_cast<void *>(c))};
   // In place, the lines are read anyway, and a plain store to them is cheaper.
-  bool stream = row_.strides[0] == 1 && total_ * size_[0] >= kStreamBytes && out != a && out != b;
+  bool stream = row_.strides[0] == 1 && total_ * size_[0] >= kStreamBytes && out != a && out != b && out != c;
   // Whole blocks, so that every thread but the last writes whole lines.
   parallel_for(0, total_, grain_, [&](int64_t begin, int64_t end) {
     if (outer_.ndim == 0 || row_.extent >= kLongRow)
-      rows(data, begin, end, stream);
+      rows(context, data, begin, end, stream);
     else
-      blocks(data, begin, end, stream);
+      blocks(context, data, begin, end, stream);
     if (stream) stream_fence();
   });
 }
 
 // Elements begin .. end-1, one piece of a row at a time.
-void Elementwise::rows(char *const (&data)[kOperands], int64_t begin, int64_t end, bool stream) const {
+void Elementwise::rows(const void *context, char *const (&data)[kOperands], int64_t begin, int64_t end,
+                       bool stream) const {
   alignas(64) char buffers[kOperands][kBlock * kMaxSize];
   // Operands that need no buffer, and with them no limit on the length of a piece.
   bool direct[kOperands];
@@ -138,7 +143,7 @@ void Elementwise::rows(char *const (&data)[kOperands], int64_t begin, int64_t en
     ++row;
     for (int64_t n; from < to; from += n) {
       n = all ? to - from : std::min(kBlock, to - from);
-      const void *in[2];
+      const void *in[kInputs];
       for (int i = 1; i <= inputs_; ++i) {
         char *source = data[i] + (at[i] + from * row_.strides[i]) * size_[i];
         if (direct[i]) {
@@ -152,7 +157,7 @@ void Elementwise::rows(char *const (&data)[kOperands], int64_t begin, int64_t en
         in[i - 1] = buffers[i];
       }
       char *target = data[0] + (at[0] + from * row_.strides[0]) * size_[0];
-      apply_(context_, direct[0] ? target : buffers[0], in, n);
+      apply_(context, direct[0] ? target : buffers[0], in, n);
       if (stream)
         stream_copy(target, buffers[0], n * size_[0]);
       else if (!direct[0])
@@ -162,7 +167,8 @@ void Elementwise::rows(char *const (&data)[kOperands], int64_t begin, int64_t en
 }
 
 // The same for short rows: operands that are not contiguous as a whole are gathered, several rows to a block.
-void Elementwise::blocks(char *const (&data)[kOperands], int64_t begin, int64_t end, bool stream) const {
+void Elementwise::blocks(const void *context, char *const (&data)[kOperands], int64_t begin, int64_t end,
+                         bool stream) const {
   alignas(64) char buffers[kOperands][kBlock * kMaxSize];
   for (int64_t at = begin, n; at < end; at += n) {
     n = std::min(kBlock, end - at);
@@ -186,10 +192,10 @@ void Elementwise::blocks(char *const (&data)[kOperands], int64_t begin, int64_t 
     walk(1, inputs_, [&](int i, const char *source, int64_t position, int64_t count) {
       gather(buffers[i] + position * size_[i], source, size_[i], row_.strides[i], count);
     });
-    const void *in[2];
+    const void *in[kInputs];
     for (int i = 1; i <= inputs_; ++i) in[i - 1] = contiguous_[i] ? data[i] + at * size_[i] : buffers[i];
     bool direct = contiguous_[0] && !stream;
-    apply_(context_, direct ? data[0] + at * size_[0] : buffers[0], in, n);
+    apply_(context, direct ? data[0] + at * size_[0] : buffers[0], in, n);
     if (contiguous_[0] && stream) stream_copy(data[0] + at * size_[0], buffers[0], n * size_[0]);
     walk(0, 0, [&](int, char *target, int64_t position, int64_t count) {
       scatter(target, buffers[0] + position * size_[0], size_[0], row_.strides[0], count);

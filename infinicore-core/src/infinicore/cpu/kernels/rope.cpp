@@ -2,6 +2,7 @@
 // position. The tables' row of a position is widened once and serves all heads of that token.
 #include <infinicore/operators/rope.h>
 
+#include "../indices.hpp"
 #include "../kernel.hpp"
 #include "../scratch.hpp"
 
@@ -53,7 +54,7 @@ class Rope {
       C *cos = sin + half_, *in = cos + half_, *turned = in + 2 * half_;
       int64_t at_table = -1;
       token_.for_each(begin, end, [&](const int64_t(&at)[3]) {
-        const int64_t position = read(*call.pos_ids, at[2]);
+        const int64_t position = index_at(*call.pos_ids, at[2]);
         if (position != at_table) {
           table_row(*call.sin_table, position, sin);
           table_row(*call.cos_table, position, cos);
@@ -86,28 +87,12 @@ class Rope {
   void check_positions(const infini_rope_args &call) const {
     const int64_t rows = std::min(call.sin_table->shape[0], call.cos_table->shape[0]);
     token_.for_each(0, token_.numel(), [&](const int64_t(&at)[3]) {
-      const int64_t position = read(*call.pos_ids, at[2]);
+      const int64_t position = index_at(*call.pos_ids, at[2]);
       if (position < 0 || position >= rows)
         throw Error(INFINI_STATUS_INDEX_OUT_OF_RANGE,
                     "rope: pos_ids holds position " + std::to_string(position) +
                         ", which is out of range for tables of " + std::to_string(rows) + " positions");
     });
-  }
-
-  static int64_t read(const infini_tensor &ints, int64_t offset) {
-    switch (dtype_size(ints.dtype)) {
-      case 1:
-        return ints.dtype == INFINI_DTYPE_I8 ? at<int8_t>(ints, offset) : at<uint8_t>(ints, offset);
-      case 2:
-        return ints.dtype == INFINI_DTYPE_I16 ? at<int16_t>(ints, offset) : at<uint16_t>(ints, offset);
-      case 4:
-        return ints.dtype == INFINI_DTYPE_I32 ? at<int32_t>(ints, offset) : at<uint32_t>(ints, offset);
-      default:
-        return at<int64_t>(ints, offset);  // a u64 beyond i64 reads as negative: out of range either way
-    }
-  }
-  template <class I> static int64_t at(const infini_tensor &t, int64_t offset) {
-    return static_cast<const I *>(t.data)[offset];
   }
 
   template <class C> void table_row(const infini_tensor &table, int64_t position, C *out) const {

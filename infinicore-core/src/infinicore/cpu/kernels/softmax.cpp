@@ -3,11 +3,7 @@
 #include <infinicore/operators/causal_softmax.h>
 #include <infinicore/operators/softmax.h>
 
-#include "../kernel.hpp"
-#include "../scratch.hpp"
-#include "../vec.hpp"
-
-#include <algorithm>
+#include "../rows.hpp"
 
 namespace infini::cpu::INFINI_ISA {
 
@@ -40,21 +36,9 @@ int64_t row_grain(int64_t n) {
 
 class Softmax {
  public:
-  explicit Softmax(const infini_softmax_args &call) : dtype_(call.x->dtype) {
+  explicit Softmax(const infini_softmax_args &call)
+      : dtype_(call.x->dtype), rows_("softmax", *call.y, *call.x, call.axis) {
     dispatch_floats("softmax", dtype_, [](auto) {});
-    const infini_tensor &y = *call.y, &x = *call.x;
-    if (y.ndim == 0) return;  // softmax of a number: one row of one element
-    const int64_t axis = call.axis < 0 ? call.axis + y.ndim : call.axis;
-    if (axis < 0 || axis >= y.ndim)
-      throw Error(INFINI_STATUS_BAD_PARAM, "softmax: axis " + std::to_string(call.axis) +
-                                               " is outside a tensor of " + std::to_string(y.ndim) +
-                                               " dimensions");
-    for (int32_t d = 0; d < y.ndim; ++d)
-      if (d != axis) rows_.append(y.shape[d], {y.strides[d], x.strides[d]});
-    rows_.merge();
-    n_ = y.shape[axis];
-    y_step_ = y.strides[axis];
-    x_step_ = x.strides[axis];
   }
 
   uint64_t workspace() const { return 0; }
@@ -63,21 +47,14 @@ class Softmax {
     dispatch_floats("softmax", dtype_, [&](auto tag) {
       using T = typename decltype(tag)::type;
       using C = compute_t<T>;
-      const T *x = static_cast<const T *>(call.x->data);
-      T *y = static_cast<T *>(call.y->data);
-      parallel_for(0, rows_.numel(), row_grain(n_), [&](int64_t begin, int64_t end) {
-        C *line = static_cast<C *>(scratch<Scratch::operands>(size_t(n_ + 1) * sizeof(C)));
-        rows_.for_each(begin, end, [&](const int64_t(&at)[2]) {
-          softmax_row(x + at[1], x_step_, y + at[0], y_step_, n_, line);
-        });
-      });
+      rows_.each(static_cast<const T *>(call.x->data), static_cast<T *>(call.y->data),
+                 [](const C *x, C *y, int64_t n) { softmax_row(x, y, n); });
     });
   }
 
  private:
   int32_t dtype_;
-  Space<2> rows_;  // y, x
-  int64_t n_ = 1, y_step_ = 1, x_step_ = 1;
+  Rows rows_;
 };
 
 class CausalSoftmax {

@@ -4,6 +4,7 @@
 #include <infinicore/operators/topkrouter.h>
 
 #include "../kernel.hpp"
+#include "../ranking.hpp"
 #include "../scratch.hpp"
 
 #include <algorithm>
@@ -40,16 +41,6 @@ class TopkRouter {
  private:
   static constexpr int64_t groups = 8, kept_groups = 4;
 
-  // Larger first, a NaN last, equal ones by index.
-  struct Descending {
-    const double *value;
-    bool operator()(int32_t a, int32_t b) const {
-      const double x = value[a], y = value[b];
-      if (x != x || y != y) return x == x || (y != y && a < b);
-      return x > y || (x == y && a < b);
-    }
-  };
-
   template <class T> void route(const infini_topkrouter_args &call, int64_t token) const {
     const infini_tensor &x = *call.x, &bias = *call.correction_bias, &values = *call.values,
                         &indices = *call.indices;
@@ -81,12 +72,12 @@ class TopkRouter {
       group_score[g] = broken ? std::nan("") : first + second;
       ranking[g] = g;
     }
-    std::sort(ranking, ranking + groups, Descending{group_score});
+    std::sort(ranking, ranking + groups, Descending<double>{group_score});
 
     int64_t candidates = 0;
     for (int64_t i = 0; i < kept_groups; ++i)
       for (int64_t e = 0; e < size; ++e) order[candidates++] = int32_t(ranking[i] * size + e);
-    std::partial_sort(order, order + call.topk, order + candidates, Descending{biased});
+    std::partial_sort(order, order + call.topk, order + candidates, Descending<double>{biased});
 
     double total = 1e-20;  // as the published gate adds, against a division by zero
     for (int64_t i = 0; i < call.topk; ++i) total += score[order[i]];

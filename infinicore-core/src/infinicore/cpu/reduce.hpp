@@ -1,0 +1,287 @@
+// reduce.hpp -- fold any set of dimensions into one value: what sum, mean, prod, var, amax, all, ... share.
+// A Fold says how elements become a total; rows, panels of columns, strides and threads are handled here.
+#pragma once
+#include "loops.hpp"
+
+#include <algorithm>
+#include <vector>
+
+namespace infini::cpu::INFINI_ISA {
+
+constexpr int64_t kRunBytes = 16384;   // lanes folded before they go to the (wider) total
+constexpr int64_t kPanelBytes = 8192;  // elements of a row that belong to outputs folded together
+constexpr int64_t kColumnRun = 64;     // rows of them folded before they go to the totals
+constexpr int64_t kSegment = 1 << 16;  // elements of one long fold that a thread takes at a time
+constexpr int64_t kBlock = 512;        // elements converted at a time
+constexpr int64_t kShort = 32;         // a fold so short that its outputs are better folded together
+constexpr int64_t kNarrow = 8;         // outputs so few that they are better folded apart
+
+template <class Element> constexpr int64_t kColumns = kPanelBytes / int64_t(sizeof(Element));
+
+// The layouts of input and output, split into what is kept and what is folded.
+struct Reduction {
+  Space<2> kept;     // input, output
+  Space<1> reduced;  // input
+  int64_t count;     // elements of one fold
+  bool columns;      // are neighbours among the outputs folded together, not one after the other?
+
+  // No dims means all of them. pairs: elements are pairs of numbers (complex), whose halves fold apart.
+  Reduction(const infini_tensor &output, const infini_tensor &input, const infini_int_list &dims,
+            bool keepdim, bool pairs = false) {
+    const int64_t scale = pairs ? 2 : 1;
+    int to = 0;  // dimension of output
+    for (int d = 0; d < input.ndim; ++d) {
+      bool folded =
+          dims.count == 0 || std::find(dims.items, dims.items + dims.count, d) != dims.items + dims.count;
+      if (folded)
+        reduced.append(input.shape[d], {input.strides[d] * scale});
+      else
+        kept.append(input.shape[d], {input.strides[d] * scale, output.strides[to] * scale});
+      to += !folded || keepdim;
+    }
+    if (pairs) kept.append(2, {1, 1});
+    kept.reorder();
+    reduced.reorder();
+    count = reduced.numel();
+    bool row = reduced.ndim > 0 && reduced.strides[0][reduced.ndim - 1] == 1;
+    const int64_t neighbours = kept.ndim > 0 ? kept.shape[kept.ndim - 1] : 0;
+    bool adjacent = neighbours > 0 && kept.strides[0][kept.ndim - 1] == 1 && !row;
+    columns = neighbours >= kNarrow && (adjacent || count <= kShort);
+  }
+};
+
+// What a Fold is:
+//
+//   struct Fold {
+//     using Element, Result, Total;    // of the input, of the output, and in between
+//     Total none() const;              // of no elements
+//     Total row(const Element *x, int64_t stride, int64_t n) const;
+//     // Rows begin .. end-1, at most kColumnRun of them, of n <= kColumns<Element> columns, into totals.
+//     void columns(const Space<1> &rows, int64_t begin, int64_t end, const Element *x, int64_t stride,
+//                  int64_t n, Total *totals) const;
+//     Total join(Total a, Total b) const;
+//     bool settled(Total total) const;  // can nothing that follows change it?
+//     void finish(Total total, int64_t count, Result &out) const;
+//   };
+
+// Loops this long gain nothing from inlining, and many types of them would take minutes to compile.
+//
+// A Fold whose elements become lanes, numbers that fold pairwise in vector registers. Derived adds
+//   Lane start() const;                                    // changes nothing that it is folded with
+//   template <class V> void fold(V &into, const V &x) const;  // lanes, or vectors of them
+//   Total widen(Lane lane) const;                          // a lane, or an element that became one
+//   void load(const Element *x, int64_t stride, Lane *out, int64_t n) const;  // where the two differ
+template <class Derived, class Element_, class Lane, class Total_> struct LaneFold {
+  using Element = Element_;
+  using Total = Total_;
+
+  bool settled(Total) const { return false; }
+
+  [[gnu::noinline]] Total row(const Element *x, int64_t stride, int64_t n) const {
+    if constexpr (kDirect)
+      if (stride == 1) return contiguous(x, n);
+    alignas(64) Lane block[kBlock];
+    Total total = self().none();
+    for (int64_t at = 0; at < n && !self().settled(total); at += kBlock) {
+      int64_t some = std::min(kBlock, n - at);
+      self().load(x + at * stride, stride, block, some);
+      total = self().join(total, contiguous(block, some));
+    }
+    return total;
+  }
+
+  [[gnu::noinline]] void columns(const Space<1> &rows, int64_t begin, int64_t end, const Element *x,
+                                 int64_t stride, int64_t n, Total *totals) const {
+    alignas(64) Lane lanes[kColumns<Element>], wide[kColumns<Element>];
+    std::fill(lanes, lanes + n, self().start());
+    const bool direct = kDirect && stride == 1;
+    rows.for_each(begin, end, [&](const int64_t(&at)[1]) {
+      if (!direct) self().load(x + at[0], stride, wide, n);
+      const Lane *row = wide;
+      if constexpr (kDirect) row = direct ? x + at[0] : wide;
+      for (int64_t i = 0; i < n; ++i) self().fold(lanes[i], row[i]);
+    });
+    for (int64_t i = 0; i < n; ++i) totals[i] = self().join(totals[i], self().widen(lanes[i]));
+  }
+
+ protected:
+  static constexpr bool kDirect = std::is_same_v<Element, Lane>;
+
+  // n adjacent lanes, in as many at once as four of the widest registers hold.
+  [[gnu::noinline]] Total contiguous(const Lane *x, int64_t n) const {
+    typedef Lane Vector __attribute__((vector_size(64)));
+    constexpr int64_t width = 64 / sizeof(Lane), run = kRunBytes / sizeof(Lane);
+    const Vector start = self().start() - Vector{};
+    Total total = self().none();
+    int64_t i = 0;
+    while (n - i >= width && !self().settled(total)) {
+      Vector a = start, b = start, c = start, d = start, in[4];
+      const int64_t stop = std::min(n, i + run);
+      for (; i + 4 * width <= stop; i += 4 * width) {
+        std::memcpy(in, x + i, sizeof(in));
+        self().fold(a, in[0]);
+        self().fold(b, in[1]);
+        self().fold(c, in[2]);
+        self().fold(d, in[3]);
+      }
+      for (; i + width <= stop; i += width) {
+        std::memcpy(in, x + i, sizeof(Vector));
+        self().fold(a, in[0]);
+      }
+      self().fold(a, b);
+      self().fold(c, d);
+      self().fold(a, c);
+      for (int64_t lane = 0; lane < width; ++lane) total = self().join(total, self().widen(a[lane]));
+    }
+    if (self().settled(total)) return total;
+    for (; i < n; ++i) total = self().join(total, self().widen(x[i]));
+    return total;
+  }
+
+ private:
+  const Derived &self() const { return static_cast<const Derived &>(*this); }
+};
+
+// A float total, rounded once; an integer as it is.
+template <class T, class Total> void round_total(Total total, T &out) {
+  if constexpr (std::is_same_v<compute_t<T>, T>)
+    out = T(total);
+  else
+    from_float(round_to_odd(double(total)), out);
+}
+
+// Each output folds a row (or several) of its own.
+template <class Fold> void reduce_rows(const Reduction &plan, const Fold &fold,
+                                       const typename Fold::Element *in, typename Fold::Result *out) {
+  using Element = typename Fold::Element;
+  using Total = typename Fold::Total;
+  Space<1> outer = plan.reduced;
+  const Space<1>::Row row = outer.pop();
+  const int64_t each = plan.count, outputs = plan.kept.numel();
+  // Elements begin .. end-1 of one fold.
+  auto part = [&](const Element *from, int64_t begin, int64_t end) {
+    Total total = fold.none();
+    if (begin >= end) return total;
+    const int64_t first = begin / row.extent, last = (end - 1) / row.extent;
+    int64_t item = first;
+    outer.for_each(first, last + 1, [&](const int64_t(&at)[1]) {
+      int64_t start = item == first ? begin - item * row.extent : 0;
+      int64_t stop = item == last ? end - item * row.extent : row.extent;
+      ++item;
+      if (fold.settled(total)) return;
+      total = fold.join(total, fold.row(from + at[0] + start * row.strides[0], row.strides[0], stop - start));
+    });
+    return total;
+  };
+  const int64_t segments = (each + kSegment - 1) / kSegment;
+  if (segments > 1 && outputs < 64) {  // few long folds: share each among the threads
+    std::vector<Total> totals(static_cast<size_t>(outputs * segments), fold.none());
+    std::vector<const Element *> starts;
+    plan.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) { starts.push_back(in + at[0]); });
+    parallel_for(0, outputs * segments, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        int64_t from = i % segments * kSegment;
+        totals[size_t(i)] = part(starts[size_t(i / segments)], from, std::min(from + kSegment, each));
+        // The segments that follow are skipped: this one decides their fold.
+        if (fold.settled(totals[size_t(i)])) i += std::min(end - i, segments - i % segments) - 1;
+      }
+    });
+    auto next = totals.begin();
+    plan.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) {
+      Total total = fold.none();
+      for (int64_t s = 0; s < segments; ++s) total = fold.join(total, *next++);
+      fold.finish(total, each, out[at[1]]);
+    });
+    return;
+  }
+  parallel_for(0, outputs, std::max<int64_t>(kSegment / std::max<int64_t>(each, 1), 1),
+               [&](int64_t begin, int64_t end) {
+                 plan.kept.for_each(begin, end, [&](const int64_t(&at)[2]) {
+                   fold.finish(part(in + at[0], 0, each), each, out[at[1]]);
+                 });
+               });
+}
+
+// Fold whole panels of neighbouring outputs row by row.
+template <class Fold> void reduce_columns(const Reduction &plan, const Fold &fold,
+                                          const typename Fold::Element *in, typename Fold::Result *out) {
+  using Total = typename Fold::Total;
+  constexpr int64_t kPanel = kColumns<typename Fold::Element>;
+  Space<2> outer = plan.kept;
+  const Space<2>::Row row = outer.pop();
+  const int64_t groups = outer.numel(), rows = plan.count;
+  const int64_t panels = (row.extent + kPanel - 1) / kPanel;
+  // Where the panels are too few to go round, each is cut into segments of its rows as well.
+  const int64_t tall = std::max<int64_t>(8 * kSegment / std::min(row.extent, kPanel), kColumnRun);
+  const int64_t segments = groups * panels < 64 ? std::max<int64_t>((rows + tall - 1) / tall, 1) : 1;
+  const int64_t height = segments > 1 ? tall : rows;
+  std::vector<Total> partial(segments > 1 ? static_cast<size_t>(groups * panels * segments * kPanel) : 0,
+                             fold.none());
+  auto store_panel = [&](int64_t offset, int64_t panel, const Total *totals) {
+    int64_t n = std::min(kPanel, row.extent - panel * kPanel);
+    for (int64_t i = 0; i < n; ++i)
+      fold.finish(totals[i], rows, out[offset + (panel * kPanel + i) * row.strides[1]]);
+  };
+  const int64_t work = std::max<int64_t>(height * std::min(row.extent, kPanel), 1);
+  parallel_for(0, groups * panels * segments, std::max<int64_t>(kSegment / work, 1),
+               [&](int64_t begin, int64_t end) {
+                 alignas(64) Total local[kPanel];
+                 for (int64_t task = begin; task < end; ++task) {
+                   int64_t segment = task % segments, panel = task / segments % panels,
+                           group = task / segments / panels;
+                   outer.for_each(group, group + 1, [&](const int64_t(&at)[2]) {
+                     int64_t n = std::min(kPanel, row.extent - panel * kPanel);
+                     Total *totals = segments > 1 ? &partial[size_t(task * kPanel)] : local;
+                     std::fill(totals, totals + n, fold.none());
+                     const int64_t last = std::min((segment + 1) * height, rows);
+                     for (int64_t start = segment * height; start < last; start += kColumnRun)
+                       fold.columns(plan.reduced, start, std::min(start + kColumnRun, last),
+                                    in + at[0] + panel * kPanel * row.strides[0], row.strides[0], n, totals);
+                     if (segments == 1) store_panel(at[1], panel, totals);
+                   });
+                 }
+               });
+  if (segments == 1) return;
+  int64_t group = 0;
+  outer.for_each(0, groups, [&](const int64_t(&at)[2]) {
+    for (int64_t panel = 0; panel < panels; ++panel) {
+      Total *totals = &partial[size_t((group * panels + panel) * segments * kPanel)];
+      for (int64_t s = 1; s < segments; ++s)
+        for (int64_t i = 0; i < kPanel; ++i) totals[i] = fold.join(totals[i], totals[s * kPanel + i]);
+      store_panel(at[1], panel, totals);
+    }
+    ++group;
+  });
+}
+
+template <class Fold> void reduce(const Reduction &plan, const Fold &fold, const void *in, void *out) {
+  if (plan.kept.numel() == 0) return;
+  auto run = plan.columns ? reduce_columns<Fold> : reduce_rows<Fold>;
+  run(plan, fold, static_cast<const typename Fold::Element *>(in), static_cast<typename Fold::Result *>(out));
+}
+
+// A kernel of one input whose fold has no parameters. Family says
+//   static constexpr const char *name; static constexpr bool pairs;  // do halves of complex numbers fold
+//   apart? template <class T> using Fold = ...; template <class Fn> static void dispatch(int64_t dtype, Fn
+//   &&fn);
+template <class Args, class Family> class ReductionKernel {
+  int64_t part_, dtype_;
+  Reduction plan_;
+
+ public:
+  explicit ReductionKernel(const Args &call)
+      : part_(Family::pairs ? part_dtype(call.input->dtype) : 0),
+        dtype_(part_ ? part_ : call.input->dtype),
+        plan_(*call.output, *call.input, *call.dim, call.keepdim != 0, part_ != 0) {
+    Family::dispatch(dtype_, [](auto) {});  // refuse other dtypes now
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const Args &call, void *, infinirtStream_t) const {
+    Family::dispatch(dtype_, [&](auto t) {
+      using T = typename decltype(t)::type;
+      reduce(plan_, typename Family::template Fold<T>{}, call.input->data, call.output->data);
+    });
+  }
+};
+
+}  // namespace infini::cpu::INFINI_ISA

@@ -1,0 +1,39 @@
+# A kernel keeps to the workspace that it asked for: the bytes behind it stay as they were. Calls are drawn
+# from the operators' signatures; those that need no workspace pass at once.
+"""Workspaces of operators."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+import infinicore as ic
+from infinicore.schema import OPERATORS
+from infinicore.testing.conformance import PlacedTensor, invoke, operand, place
+from infinicore.testing.strategies import calls
+
+GUARD = 4096  # bytes
+NAMES = [name for name in sorted(OPERATORS) if hasattr(getattr(ic.ops, name, None), "describe")]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_nothing_beyond_the_workspace_is_touched(name: str, cpu: ic.device, data: st.DataObject) -> None:
+    schema, function = OPERATORS[name], getattr(ic.ops, name)
+    call = data.draw(calls(schema))
+    placed = place(call, lambda drawn: PlacedTensor(drawn, cpu))  # owns the memory of what follows
+    slots = [operand(item) for item in placed]
+    try:
+        (plan,) = invoke(schema, function.describe, slots, give_out=call.give_out)
+    except ic.OperatorNotSupported:
+        event("not supported")
+        return
+    if plan.workspace_bytes == 0:
+        event("needs no workspace")
+        return
+    workspace = ic.full((plan.workspace_bytes + GUARD,), 0xA5, dtype=ic.uint8, device=cpu)
+    invoke(schema, lambda *p, **k: plan(*p, **k, workspace=workspace), slots, give_out=call.give_out)
+    behind = workspace.tolist()[plan.workspace_bytes :]
+    assert behind == [0xA5] * GUARD, f"{call}: {plan.workspace_bytes} bytes were asked for"
