@@ -23,6 +23,7 @@ from infinicore.testing.sim.tables import Tables, alone
 
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 HERE = Path(__file__).parent
+collect_ignore = ["example"]  # the example's own tests want it installed: tests/new runs them so
 WHEELS = ("example", "stale", "newer", "next", "broken", "missing", "mismatch", "sim", "sim2")
 
 

@@ -23,7 +23,7 @@ def test_every_listing_is_there() -> None:
             assert file.read_text().count(marker[1] + "\n") == 2, (name, marker[1])
         included.setdefault(file, set()).add(marker[1] if marker else "")
     # The guide shows every file of the example, and every marked part of it.
-    patterns = ("*.toml", "*.py", "src/*/*.?pp", "src/*/*.py")
+    patterns = ("*.toml", "*.py", "src/*/*.?pp", "src/*/*.py", "tests/*.py")
     for file in [path for pattern in patterns for path in EXAMPLE.glob(pattern)]:
         marked = set(re.findall(r"^// \[\w+\]$", file.read_text(), re.MULTILINE))
         assert included.get(file) == (marked or {""}), file

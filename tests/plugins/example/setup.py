@@ -1,6 +1,6 @@
-# How the example is built: all that differs between plug-ins is said here.
+# How the wheel is built: all that differs between plug-ins is said here.
 # infinicore.build knows the rest: headers, capsule, entry point, requirement on core.
-"""Build the example plug-in."""
+"""Build infinicore-example."""
 
 from infinicore.build import setup_backend
 

@@ -1,6 +1,6 @@
 # The plug-in record: what infinicore reads on first use of the device, before it loads anything native.
 # Plain Python, imports nothing of the vendor's.
-"""An infinicore backend to learn from."""
+"""The infinicore backend for Example devices."""
 
 from infinicore.discovery import Plugin
 

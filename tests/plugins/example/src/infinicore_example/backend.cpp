@@ -1,4 +1,4 @@
-// backend.cpp -- what the example hands over to infinicore: one table, from the one function that it exports.
+// backend.cpp -- what infinicore-example hands over to core: one table, from the one function it exports.
 // INFINI_NAME, INFINI_VENDOR and INFINI_VERSION come from setup.py.
 #include "kernels.hpp"
 #include "runtime.hpp"

@@ -1,4 +1,4 @@
-// kernels.hpp -- the operators of the example: each a class that plans once and executes often.
+// kernels.hpp -- the operators of example devices: each a class that plans once and executes often.
 // infini_<operator>_args holds one field per parameter of the operator's signature, in its order.
 #pragma once
 #include <infinicore/operators/add.h>
@@ -31,7 +31,7 @@ template <class Body> void for_each_index(const infini_tensor &tensor, Body body
 
 inline void require_f32(const char *name, const infini_tensor &tensor) {
   if (tensor.dtype != INFINI_DTYPE_F32)
-    throw infini::Error(INFINI_STATUS_BAD_TENSOR_DTYPE, std::string(name) + ": the example has float32 only");
+    throw infini::Error(INFINI_STATUS_BAD_TENSOR_DTYPE, std::string(name) + ": example has float32 only");
 }
 // [elements]
 

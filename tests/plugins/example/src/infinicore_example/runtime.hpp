@@ -1,5 +1,5 @@
-// runtime.hpp -- the runtime table of the example: one device, whose memory is malloc's and whose work is
-// done at once. A real plug-in calls its driver here. What each member must do is said in <infinicore/abi.h>.
+// runtime.hpp -- the runtime table: one device, whose memory is malloc's and whose work is done at once,
+// until the vendor's driver is called here. What each member must do is said in <infinicore/abi.h>.
 #pragma once
 #include <infinicore/plugin.hpp>
 
