@@ -197,6 +197,13 @@ def lint(session: nox.Session) -> None:
     session.run("codespell", *sources("*.py", "*.pyx", "*.pxd", "*.md", "*.h", "*.hpp", "*.c", "*.cpp"))
 
 
+@nox.session(reuse_venv=True)
+def mutants(session: nox.Session) -> None:
+    """Test the tests: break kernels and dispatch in known ways, and see that the suite notices each."""
+    session.install(*group("test"), *build_requirements("infinicore-core"))
+    session.run("python", "tests/mutants/run.py", *session.posargs)
+
+
 @nox.session(requires=["wheels"], tags=["ci"])
 def types(session: nox.Session) -> None:
     """Check types: mypy over the sources, stubtest of the compiled modules against their .pyi."""

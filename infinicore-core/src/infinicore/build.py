@@ -10,8 +10,9 @@ A vendor's whole ``setup.py``::
 
 The compilers are those of the environment variables ``CC`` and ``CXX``, else Python's own; ``CPPFLAGS``,
 ``CFLAGS``, ``CXXFLAGS`` and ``LDFLAGS`` are honoured. ``INFINICORE_BUILD_ONLY`` (``_tensor,cpu``) restricts a
-build to some extensions, ``INFINICORE_BUILD_JOBS`` sets how many compilers run at once, and
-``INFINICORE_ONEDNN=0`` leaves oneDNN out of the CPU backend.
+build to some extensions, ``INFINICORE_BUILD_ISA`` (``generic``) the CPU's kernels to some instruction sets.
+``INFINICORE_BUILD_JOBS`` sets how many compilers run at once, and ``INFINICORE_ONEDNN=0`` leaves oneDNN out
+of the CPU backend.
 """
 
 from __future__ import annotations
@@ -466,6 +467,7 @@ def cpu_extension(package, machine):
     if sets is None:
         raise BuildError(f"the cpu backend is for {' and '.join(INSTRUCTION_SETS)}, not {machine}")
     baseline = [*sets["generic"], *KERNEL_FLAGS]
+    sets = chosen_sets(sets)
     names = " ".join(f"X({name})" for name in sets)
     version = Path("VERSION").read_text().strip()
     units = [Unit(capsule("infinicore.cpu"))]
@@ -480,8 +482,16 @@ def cpu_extension(package, machine):
     return Native("infinicore.cpu._backend", units, include_dirs=[package / "cpu"], libraries=["dl"])
 
 
+def chosen_sets(sets):
+    """The instruction sets that ``INFINICORE_BUILD_ISA`` names, or all."""
+    names = [*filter(None, re.split(r"[,\s]+", os.environ.get("INFINICORE_BUILD_ISA", "")))]
+    if unknown := sorted(set(names) - set(sets)):
+        raise BuildError(f"INFINICORE_BUILD_ISA names {', '.join(unknown)}; there are {', '.join(sets)}")
+    return {name: flags for name, flags in sets.items() if name in names or not names}
+
+
 def onednn_library(package, machine):
-    """Describe libinfinicore_onednn.so, opened at the first large product, and the libdnnl beside it."""
+    """Describe libinfinicore_onednn.so, opened at the first large operation, and the libdnnl beside it."""
     sources = sorted((package / "cpu").glob("onednn*.cpp"))
     if machine != "x86_64" or not sources or os.environ.get("INFINICORE_ONEDNN") == "0":
         return []

@@ -1,0 +1,261 @@
+# Known ways to break kernels and dispatch, one small patch each, and the tests that must notice. run.py
+# applies them to copies of the tree; test_patches.py says when one no longer fits the source.
+"""Seeded mutants: what the suite must catch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PROPERTIES = "tests/operators/test_properties.py"
+ERRORS = "tests/operators/test_errors.py"
+DISPATCH = "tests/core/test_dispatch.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One mistake.
+
+    Attributes
+    ----------
+    name : str
+        What is wrong, and where.
+    file : str
+        The source, below ``infinicore-core/src/infinicore``.
+    old, new : str
+        What stands there, exactly once, and what the mistake makes of it.
+    tests : tuple of str
+        Node ids of pytest: what must fail. They pass on the tree as it is.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    @property
+    def extension(self) -> str | None:
+        """The extension to build again, as INFINICORE_BUILD_ONLY calls it; None for Python."""
+        if self.file.endswith(".py"):
+            return None
+        return self.file.partition("/")[0] if "/" in self.file else self.file.removesuffix(".pyx")
+
+
+def result(*operators: str) -> tuple[str, ...]:
+    """Name the property tests that compare results of operators with the reference."""
+    return tuple(f"{PROPERTIES}::test_result_is_the_reference[cpu-{name}]" for name in operators)
+
+
+def kernel(name: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    """Break a kernel of the CPU backend; a test that is no node id is an operator."""
+    nodes = tuple(node for test in tests for node in ((test,) if "::" in test else result(test)))
+    return Mutant(name, f"cpu/kernels/{file}.cpp", old, new, nodes)
+
+
+MUTANTS = (
+    # ---- layouts ----
+    kernel(
+        "dropped stride: inputs are gathered as if contiguous",
+        "elementwise",
+        "target[i] = source[i * stride];",
+        "target[i] = source[i];",
+        "add",
+    ),
+    kernel(
+        "dropped stride: results are scattered as if contiguous",
+        "elementwise",
+        "target[i * stride] = source[i];",
+        "target[i] = source[i];",
+        *("abs", "add", "div", "mul", "neg", "silu", "sub"),
+    ),
+    kernel(
+        "skipped tail: the last rows of a transposition are left out",
+        "elementwise",
+        "std::min(side, bottom - r), std::min(side, right - c), stream);",
+        "std::min(side, bottom - r) / 8 * 8, std::min(side, right - c), stream);",
+        "rearrange",
+        "tests/core/test_tensor.py::test_large_copies_onto_itself",
+    ),
+    kernel(
+        "missing contiguous check: embedding copies rows of strided weights",
+        "rearrange",
+        "if (out_column_ == 1 && weight_column_ == 1) {",
+        "if (out_column_ == 1) {",
+        "embedding",
+    ),
+    kernel(
+        "wrong place: cat puts the third tensor where the second begins",
+        "rearrange",
+        "at += tensor.shape[call.dim];",
+        "at = tensor.shape[call.dim];",
+        "cat",
+    ),
+    kernel(
+        "wrong axis: cat joins along the first dimension",
+        "rearrange",
+        "at * out.strides[call.dim] * size",
+        "at * out.strides[0] * size",
+        "cat",
+    ),
+    # ---- elements ----
+    kernel("swapped operands: sub", "arithmetic", "return C(a - b);", "return C(b - a);", "sub"),
+    kernel(
+        "swapped operands: greater runs as it was planned, unswapped",
+        "compare",
+        "plan_.run(call.out->data, call.other->data, call.input->data);",
+        "plan_.run(call.out->data, call.input->data, call.other->data);",
+        "greater",
+    ),
+    kernel(
+        "NaN swallowed: not_equal by order",
+        "compare",
+        "bool operator()(C a, C b) const { return a != b; }",
+        "bool operator()(C a, C b) const { return a < b || a > b; }",
+        f"{PROPERTIES}::test_nan_and_infinity[cpu-not_equal-f32]",
+    ),
+    kernel(
+        "NaN swallowed: argmax takes it for the smallest",
+        "argmax",
+        "return value != value ? std::numeric_limits<Key>::max()",
+        "return value != value ? std::numeric_limits<Key>::min()",
+        f"{PROPERTIES}::test_nan_and_infinity[cpu-argmax-f32]",
+    ),
+    kernel(
+        "wrong rounding: cast to integers goes to the nearest",
+        "cast",
+        "return To(int32_t(x));",
+        "return To(int32_t(x < 0 ? x - From(0.5) : x + From(0.5)));",
+        "cast",
+    ),
+    kernel(
+        "wrong sign: half of a rotation turns the other way",
+        "rope",
+        "turned[half_ + i] = in[i] * sin[i] + in[half_ + i] * cos[i];",
+        "turned[half_ + i] = in[half_ + i] * cos[i] - in[i] * sin[i];",
+        "rope",
+    ),
+    # ---- reductions ----
+    kernel(
+        "skipped tail: sums of squares stop at whole registers",
+        "norms",
+        "load_first(x + i, std::min(L, n - i));",
+        "load_first(x + i, 0);",
+        "rms_norm",
+    ),
+    kernel(
+        "wrong accumulate dtype: 64-bit integers are summed in 32 bits",
+        "sum",
+        "using total_t = std::conditional_t<std::is_floating_point_v<C>, double, C>;",
+        "using total_t = std::conditional_t<std::is_floating_point_v<C>, double, int32_t>;",
+        "sum",
+    ),
+    kernel(
+        "off-by-one mask: causal_softmax hides the diagonal",
+        "softmax",
+        "n_ - queries_ + row++ % queries_ + 1);",
+        "n_ - queries_ + row++ % queries_);",
+        "causal_softmax",
+    ),
+    kernel(
+        "wrong epsilon place: layer_norm adds it to the deviation",
+        "norms",
+        "/ std::sqrt(sum_of_squares(line, n_) / C(n_) + epsilon);\n          from_float(scale, deviation",
+        "/ (std::sqrt(sum_of_squares(line, n_) / C(n_)) + epsilon);\n          from_float(scale, deviation",
+        "layer_norm",
+    ),
+    kernel(
+        "workspace undersized: layer_norm forgets the widened bias",
+        "norms",
+        "return weight_.bytes() + bias_.bytes();",
+        "return weight_.bytes();",
+        "tests/operators/test_workspace.py::test_nothing_beyond_the_workspace_is_touched[layer_norm]",
+    ),
+    # ---- products ----
+    kernel("beta ignored: gemm", "gemm", "C(call.beta)};", "C(0)};", "gemm"),
+    kernel(
+        "missing broadcast: every product of a batch takes the first b",
+        "gemm",
+        "        one.b += at[2];\n",
+        "",
+        "gemm",
+    ),
+    kernel(
+        "swapped strides: linear does not transpose its weight",
+        "gemm",
+        "call.weight->strides[1],\n                     call.weight->strides[0],",
+        "call.weight->strides[0],\n                     call.weight->strides[1],",
+        "linear",
+    ),
+    kernel(
+        "wrong padding: conv pads one element less",
+        "conv",
+        "run.first[d] = at * stride_[d] - pad_[d];",
+        "run.first[d] = at * stride_[d] - pad_[d] + (pad_[d] > 0);",
+        "conv",
+    ),
+    kernel(
+        "missing check: embedding takes any index",
+        "rearrange",
+        "if (negative || uint64_t(index) >= uint64_t(vocabulary_))",
+        "if (negative)",
+        f"{ERRORS}::test_index_out_of_range[99-embedding-input-17]",
+    ),
+    # ---- what is checked before a kernel runs ----
+    Mutant(
+        "missing dtype check: operands may differ",
+        "unify.py",
+        "if bound != dtype:",
+        "if False:",
+        (f"{DISPATCH}::test_shape_and_dtype_errors_come_before_the_kernel",),
+    ),
+    Mutant(
+        "missing shape check: a symbol may be two sizes",
+        "unify.py",
+        "bound = self.symbols.setdefault(d.name, size)\n        if bound != size:",
+        "bound = self.symbols.setdefault(d.name, size)\n        if False:",
+        (f"{ERRORS}::test_wrong_size",),
+    ),
+    Mutant(
+        "missing broadcast: inputs keep their own shape",
+        "unify.py",
+        "changed.append(p.index)",
+        "pass",
+        (*result("add", "mul", "sub"), f"{DISPATCH}::test_broadcasting_makes_views"),
+    ),
+    Mutant(
+        "wrong broadcast: size 1 beside size 0 gives 1",
+        "unify.py",
+        "joined.append(b if a == 1 else a)",
+        "joined.append(max(a, b))",
+        ("tests/core/test_schema.py",),
+    ),
+    # ---- dispatch ----
+    Mutant(
+        "stale descriptor: the last plan serves other layouts",
+        "_dispatch.pyx",
+        "and memcmp(descriptor.key, frame.key, frame.words * sizeof(uint64_t)) == 0):",
+        "):",
+        result("add"),
+    ),
+    Mutant(
+        "stale descriptor: static numbers leave no trace in the key",
+        "_dispatch.pyx",
+        "push(frame, float_bits(slot.f64))",
+        "push(frame, 0)",
+        (f"{DISPATCH}::test_only_static_scalars_join_the_key",),
+    ),
+    Mutant(
+        "missing stream order: kernels run on the default stream",
+        "_dispatch.pyx",
+        "descriptor.kernel.execute(descriptor.handle, scratch, bytes, frame.slots, stream)",
+        "descriptor.kernel.execute(descriptor.handle, scratch, bytes, frame.slots, NULL)",
+        ("tests/core/toy/test_dispatch_kernel.py::test_calls_go_to_the_current_stream",),
+    ),
+    Mutant(
+        "missing overlap check: any operand that may be the output counts as exactly it",
+        "_dispatch.pyx",
+        "clash |= not (self.alias[j] and same_place(written, other))",
+        "clash |= not self.alias[j]",
+        (f"{DISPATCH}::test_overlapping_output_gives_the_right_result",),
+    ),
+)
