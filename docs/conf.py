@@ -1,58 +1,25 @@
-# Sphinx's settings, and the operator pages: each is written from the operator's own signature and docstring.
-# The folder docs/operators is made here and is no source.
+# Sphinx's settings. The pages of operators, of the tree's folders and of vendors' wheels are written by
+# pages.py before Sphinx looks for sources: docs/operators, docs/tree and docs/backends are made here.
 """Configuration of the documentation."""
 
+import sys
 from pathlib import Path
 
-import infinicore
-import infinicore.ops
-from infinicore.schema import OPERATORS
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import pages  # noqa: E402
+
+import infinicore  # noqa: E402
 
 project = "infinicore"
 author = "the infinicore developers"
 version = release = infinicore.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = f"infinicore {version}"
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
 suppress_warnings = ["myst.xref_missing"]
 
-
-def write_operator_pages(folder: Path) -> None:
-    """Write a page per operator: its Python call, its signature, and what its docstring says."""
-    folder.mkdir(exist_ok=True)
-    for name, schema in OPERATORS.items():
-        function = schema.call.name
-        slots = "\n".join(f"    {parameter!r}" for parameter in schema.parameters)
-        page = f"""
-{name}
-{"=" * len(name)}
-
-.. py:function:: infinicore.{schema.call}
-
-{_indented(schema.doc)}
-
-Signature
----------
-
-.. code-block:: text
-
-    {name}
-{slots}
-
-{"In place: an output may be exactly " + " or ".join(f"``{n}``" for n in sorted(schema.inplace)) + "." if schema.inplace else ""}
-"""  # noqa: E501
-        (folder / f"{function}.rst").write_text(page)
-
-
-def _indented(docstring: str) -> str:
-    import inspect
-
-    from sphinx.ext.napoleon import Config, NumpyDocstring
-
-    text = str(NumpyDocstring(inspect.cleandoc(docstring), Config(napoleon_use_rtype=False)))
-    return "\n".join(f"    {line}" if line else "" for line in text.splitlines())
-
-
-write_operator_pages(Path(__file__).parent / "operators")
+pages.write(HERE)

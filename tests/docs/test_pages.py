@@ -1,0 +1,87 @@
+# The pages that docs/pages.py writes: every operator has one with an example that runs, and stands in the
+# index; every folder of the tree has one that says what each file is for.
+"""Pages rendered from signatures."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import infinicore as ic
+from infinicore.schema import OPERATORS
+
+ROOT = Path(__file__).parents[2]
+
+
+def load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("infinicore_docs_pages", ROOT / "docs" / "pages.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pages = load()
+ENTRIES = pages.operators()
+
+
+@pytest.fixture(autouse=True)
+def print_options() -> Iterator[None]:
+    with ic.printoptions(precision=8):
+        yield
+
+
+def sessions(name: str) -> str:
+    """Return what a page shows as its example: the docstring's own, or the one made from the signature."""
+    text = pages.documentation(ENTRIES[name])
+    if ">>> " in text:
+        return text
+    return re.sub(r"^$", "<BLANKLINE>", pages.example_of(name, ENTRIES[name]), flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_the_example_prints_what_the_page_says(name: str) -> None:
+    text = sessions(name)
+    assert ">>> " in text, f"{name}: no plain call could be made of the signature; write an Examples section"
+    test = doctest.DocTestParser().get_doctest(text, {"ic": ic}, name, f"operators/{name}", 0)
+    assert doctest.DocTestRunner().run(test).failed == 0
+
+
+@pytest.mark.parametrize("name", sorted(ENTRIES))
+def test_the_page_says_what_the_signature_says(name: str) -> None:
+    schema = pages.schema_of(name, ENTRIES[name])
+    if schema is None:
+        return
+    table, errors = pages.slots(schema), "\n".join(pages.checks(schema))
+    for parameter in schema.parameters:
+        if parameter.index not in schema.call.fixed:
+            assert f"``{schema.call.names[parameter.index]}``" in table
+    shared = {
+        d.name
+        for p in schema.tensors
+        for d in p.dims
+        if sum(d.name in [e.name for e in q.dims] for q in schema.tensors) > 1
+    }
+    for symbol in shared:
+        assert symbol.isdigit() or f"``{symbol}`` differs" in errors
+    assert "return" in pages.body_of(schema)
+
+
+def test_the_index_names_every_operator_once() -> None:
+    index = pages.operator_index()
+    listed = [name for names in pages.families().values() for name in names]
+    assert sorted(listed) == sorted(ENTRIES) and set(OPERATORS) <= set(listed)
+    assert all(index.count(f":doc:`{name}`") == 1 for name in listed)
+
+
+def test_every_file_of_a_module_says_what_it_is_for() -> None:
+    silent = [path for path in pages.tracked() if not pages.header(ROOT / path)]
+    assert all(path.name in ("__init__.py", "__init__.pxd", "setup.py") for path in silent), silent
+    index = pages.tree_pages()["index"]
+    assert all(f"   {pages.page_name(path.parent)}\n" in index for path in pages.tracked())
