@@ -1,6 +1,7 @@
 // backend.cpp -- the table of the backend `cpu`, and the choice of the kernels that suit this machine.
 // The build compiles the kernels once per instruction set and lists those sets, weakest first, in
 // INFINI_CPU_ISAS.
+#include "collectives.hpp"
 #include "runtime.hpp"
 #include "thread_pool.hpp"
 
@@ -100,7 +101,7 @@ const infini_backend *infinicore_backend(void) {
     backend.dlpack_type = 1;  // kDLCPU
     backend.open = infini::cpu::open;
     backend.runtime = &infini::cpu::runtime;
-    backend.ccl = nullptr;
+    backend.ccl = &infini::cpu::collectives;
     backend.operators = set.begin;
     backend.operator_count = uint64_t(set.end - set.begin);
     backend.flags = INFINI_BACKEND_HOST_MEMORY;
