@@ -52,9 +52,9 @@ using INFINI_ISA::dtype_name;
 using INFINI_ISA::dtype_size;
 
 constexpr uint32_t kLayout = 1;  // of a segment; another one is another version of this file
-constexpr int32_t kMaxRanks = 64;   
+constexpr int32_t kMaxRanks = 64;
 constexpr size_t kMaxName = 120;                 // a unique id, as small as the smallest vendor's
-constexpr uint64_t kPiece = 256 << 10;           // bytes that a rank reduces per round, at most
+constexpr uint64_t kPiece = 64 << 10;            // bytes that a rank reduces per round, at most
 constexpr uint64_t kSlabs = uint64_t(32) << 20;  // bytes of all slabs, at most
 constexpr uint64_t kRing = 256 << 10;            // bytes of a ring, at most
 constexpr uint64_t kRings = uint64_t(16) << 20;

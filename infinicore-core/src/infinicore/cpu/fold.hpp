@@ -28,7 +28,7 @@ struct Minimum {
   template <class V> static V combine(V a, V b) { return (b < a) | (b != b) ? b : a; }
 };
 
-// T as stored, computed in compute_t<T>. Exactly two sources may overlap the target, element on element.
+// T as stored, computed in compute_t<T>. The target may be one of the sources.
 template <class T, class Op>
 void fold_as(const char *const *sources, int64_t ranks, char *target, int64_t count, bool average) {
   using V = compute_t<T>;

@@ -2,14 +2,13 @@
 // A call joins the queue of its stream; there the ranks meet, and the last to arrive does the work for all.
 #include "device.hpp"
 
-#include "../../cpu/types.hpp"
+#include "../../cpu/fold.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
-#include <type_traits>
 #include <utility>
 
 #include <unistd.h>
@@ -58,100 +57,6 @@ std::chrono::duration<double> patience() {
   return std::chrono::duration<double>(seconds);
 }
 
-// ---- arithmetic -------------------------------------------------------------------------------------------
-
-template <class T> T combine(T a, T b, infinicclReduceOp_t op) {
-  // Integers wrap around, which only unsigned arithmetic may.
-  using Wide = std::conditional_t<std::is_integral_v<T>, uint64_t, T>;
-  switch (op) {
-    case INFINICCL_PROD:
-      return static_cast<T>(static_cast<Wide>(a) * static_cast<Wide>(b));
-    case INFINICCL_MAX:
-      return a < b || b != b ? b : a;  // a NaN wins, as in an elementwise maximum
-    case INFINICCL_MIN:
-      return b < a || b != b ? b : a;
-    default:
-      return static_cast<T>(static_cast<Wide>(a) + static_cast<Wide>(b));
-  }
-}
-
-// Fold element i of every source in the order of the ranks; T as stored, computed in compute_t<T>.
-template <class T>
-void fold(const std::vector<const char *> &sources, char *target, uint64_t count, infinicclReduceOp_t op) {
-  using Value = compute_t<T>;
-  const auto load = [](const char *source, uint64_t i) {
-    T stored;
-    std::memcpy(&stored, source + i * sizeof(T), sizeof(T));
-    if constexpr (std::is_integral_v<T>)
-      return stored;
-    else
-      return to_float(stored);
-  };
-  for (uint64_t i = 0; i < count; ++i) {
-    Value value = load(sources[0], i);
-    for (size_t rank = 1; rank < sources.size(); ++rank)
-      value = combine<Value>(value, load(sources[rank], i), op);
-    if (op == INFINICCL_AVG) value = static_cast<Value>(value / static_cast<Value>(sources.size()));
-    T stored;
-    if constexpr (std::is_integral_v<T>)
-      stored = value;
-    else
-      from_float(value, stored);
-    std::memcpy(target + i * sizeof(T), &stored, sizeof(T));
-  }
-}
-
-// Truth values: sum and max are "any", product and min are "all".
-void fold_bool(const std::vector<const char *> &sources, char *target, uint64_t count,
-               infinicclReduceOp_t op) {
-  const bool all = op == INFINICCL_PROD || op == INFINICCL_MIN;
-  for (uint64_t i = 0; i < count; ++i) {
-    const auto truth = [&](const char *source) { return source[i] != 0; };
-    target[i] = all ? std::all_of(sources.begin(), sources.end(), truth)
-                    : std::any_of(sources.begin(), sources.end(), truth);
-  }
-}
-
-// Sums and averages of a complex number are those of its parts; its products are not.
-template <class T> void fold_complex(const std::vector<const char *> &sources, char *target, uint64_t count,
-                                     infinicclReduceOp_t op) {
-  if (op != INFINICCL_PROD) return fold<T>(sources, target, 2 * count, op);
-  using Value = compute_t<T>;
-  for (uint64_t i = 0; i < count; ++i) {
-    Value re = 1, im = 0;
-    for (const char *source : sources) {
-      T pair[2];
-      std::memcpy(pair, source + i * sizeof(pair), sizeof(pair));
-      const Value a = to_float(pair[0]), b = to_float(pair[1]), product = re * a - im * b;
-      im = re * b + im * a;
-      re = product;
-    }
-    T pair[2];
-    from_float(re, pair[0]);
-    from_float(im, pair[1]);
-    std::memcpy(target + i * sizeof(pair), pair, sizeof(pair));
-  }
-}
-
-void fold(const std::vector<const char *> &sources, char *target, uint64_t count, infiniDtype_t dtype,
-          infinicclReduceOp_t op) {
-  switch (dtype) {
-    case INFINI_DTYPE_BOOL:
-      return fold_bool(sources, target, count, op);
-    case INFINI_DTYPE_C16:
-      return fold_complex<float8_e4m3>(sources, target, count, op);
-    case INFINI_DTYPE_C32:
-      return fold_complex<half>(sources, target, count, op);
-    case INFINI_DTYPE_C64:
-      return fold_complex<float>(sources, target, count, op);
-    case INFINI_DTYPE_C128:
-      return fold_complex<double>(sources, target, count, op);
-    default:
-      dispatch_reals("reduction", dtype,
-                     [&](auto tag) { fold<typename decltype(tag)::type>(sources, target, count, op); });
-  }
-}
-
 // ---- meetings ---------------------------------------------------------------------------------------------
 
 // Do the work of a meeting: parts are in the order of the ranks (send before receive for a pair).
@@ -187,7 +92,8 @@ void perform(const std::vector<Part> &parts) {
         if (!root) break;
         [[fallthrough]];
       case Kind::all_reduce:
-        fold(sources, target, count, part.dtype, part.op);
+        fold(sources.data(), static_cast<int64_t>(ranks), target, static_cast<int64_t>(count), part.dtype,
+             part.op);
         break;
       case Kind::broadcast:
         put(target, sources[static_cast<size_t>(part.other)], count * bytes);
@@ -199,7 +105,8 @@ void perform(const std::vector<Part> &parts) {
       case Kind::reduce_scatter: {
         std::vector<const char *> shares(sources);
         for (const char *&share : shares) share += offset * bytes;
-        fold(shares, target, count, part.dtype, part.op);
+        fold(shares.data(), static_cast<int64_t>(ranks), target, static_cast<int64_t>(count), part.dtype,
+             part.op);
         offset += count;
         break;
       }
