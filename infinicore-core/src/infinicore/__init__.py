@@ -35,7 +35,7 @@ for _entry in DTYPES:
 for _alias, _name in ALIASES.items():
     globals()[_alias] = globals()[_name]
 
-_LAZY = ("build", "interop", "lib", "nn", "report", "testing", "utils")
+_LAZY = ("build", "distributed", "interop", "lib", "nn", "report", "testing", "utils")
 
 
 def squeeze(input, dim):
@@ -78,6 +78,10 @@ def __getattr__(name):
     if name in ("use_ntops", "ntops"):
         _load_ntops()
         return globals()[name]
+    if name == "AllReduce":
+        from infinicore.distributed import AllReduce
+
+        return AllReduce
     if name in _LAZY:
         from importlib import import_module
 
@@ -86,10 +90,10 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY, "__version__", "ntops", "use_ntops"})
+    return sorted({*globals(), *_LAZY, "AllReduce", "__version__", "ntops", "use_ntops"})
 
 
 # Of the modules those that are for users and need nothing beside core (build and testing do).
-_MODULES = ("context", "errors", "interop", "lib", "nn", "ops", "report", "utils")
+_MODULES = ("context", "distributed", "errors", "interop", "lib", "nn", "ops", "report", "utils")
 _hidden = {*_LAZY, *(name for name, value in globals().items() if isinstance(value, type(ops)))} - {*_MODULES}
 __all__ = [name for name in __dir__() if not name.startswith("_") and name not in _hidden]

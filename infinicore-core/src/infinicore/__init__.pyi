@@ -6,6 +6,7 @@ from builtins import int as _int
 from typing import Any
 
 from infinicore import context as context
+from infinicore import distributed as distributed
 from infinicore import errors as errors
 from infinicore import interop as interop
 from infinicore import lib as lib
@@ -60,6 +61,7 @@ from infinicore.creation import strided_empty as strided_empty
 from infinicore.creation import strided_from_blob as strided_from_blob
 from infinicore.creation import zeros as zeros
 from infinicore.creation import zeros_like as zeros_like
+from infinicore.distributed import AllReduce as AllReduce
 from infinicore.errors import ArgumentTypeError as ArgumentTypeError
 from infinicore.errors import BackendError as BackendError
 from infinicore.errors import BackendUnavailable as BackendUnavailable
@@ -190,6 +192,7 @@ from infinicore.printing import set_printoptions as set_printoptions
 
 __all__ = [
     "ALIASES",
+    "AllReduce",
     "ArgumentTypeError",
     "BackendError",
     "BackendUnavailable",
@@ -255,6 +258,7 @@ __all__ = [
     "dequantize_gptq",
     "device",
     "device_info",
+    "distributed",
     "div",
     "double",
     "dtype",
