@@ -5,12 +5,12 @@ from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
 from infinicore._device cimport Context, as_device, current_stream
-from infinicore._dtype cimport dtype
 from infinicore._graph cimport Recorder, recorder_for
 from infinicore._status cimport check
 from infinicore._tensor cimport (
     MAX_DIMS, Layout, Tensor, contiguous_layout, copy_into, empty_tensor)
-from infinicore.abi cimport INFINI_STATUS_SUCCESS, infini_ccl, infini_unique_id, infinicclComm_t, infiniStatus_t, infinirtStream_t
+from infinicore.abi cimport (
+    INFINI_STATUS_SUCCESS, infini_ccl, infini_unique_id, infinicclComm_t, infiniStatus_t, infinirtStream_t)
 
 import threading
 
@@ -475,8 +475,8 @@ cdef class Communicator:
             raise InvalidArgument(f"{function}: the communicator is destroyed")
         cdef Tensor tensor = <Tensor> value
         if tensor.context is not self.context:
-            raise DeviceMismatch(f"{function}: {argument} is on {tensor.context.device}, but the communicator "
-                                 f"is on {self.context.device}")
+            raise DeviceMismatch(f"{function}: {argument} is on {tensor.context.device}, but the "
+                                 f"communicator is on {self.context.device}")
         return tensor
 
     cdef Tensor output(self, object out, Layout expected, Tensor otherwise, str function):
