@@ -1,6 +1,7 @@
 # A backend: one plug-in's tables, its state, and why it is in that state.
 from libc.stdint cimport int32_t, uint64_t
 from infinicore.abi cimport infini_backend, infini_ccl, infini_operator, infini_runtime
+from infinicore.registry cimport infini_entry
 
 cdef class Backend:
     cdef readonly str name            # device string: "cuda"
@@ -20,7 +21,9 @@ cdef class Backend:
     cdef bint opened                  # open() was tried
     cdef bint disabled
     cdef object record                # the discovered Plugin
+    cdef object library               # path of its library file, None where a module hands over a capsule
     cdef object capsule               # keeps the tables alive
+    cdef infini_entry *entry          # what C programs of this process see of it; NULL until loaded
     cdef const infini_backend *table  # NULL until loaded
     cdef const infini_runtime *runtime
     cdef const infini_ccl *ccl
@@ -48,3 +51,7 @@ cpdef str canonical_name(str name)
 
 # Name of the vendor that answers to "cuda" in place of infinicore-cuda; None while there is none.
 cpdef str cuda_vendor()
+
+# Whoever remembers which device of a backend (by slot) is active on a thread: told when the C API changes it.
+ctypedef void (*activated_function)(int slot, int32_t device) noexcept nogil
+cdef void on_activation(activated_function function) noexcept

@@ -8,7 +8,8 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, strcmp
 from infinicore.abi cimport *
-from infinicore._status cimport check, fail, last_message, take_message
+from infinicore._status cimport check, read_messages_of, take_message
+from infinicore.registry cimport infini_entry, infini_listener, infini_registry_api
 
 import os
 import sys
@@ -24,6 +25,7 @@ cdef extern from "<dlfcn.h>" nogil:
     enum: RTLD_NOW, RTLD_LOCAL
 
 ctypedef const infini_backend *(*backend_function)() noexcept nogil
+ctypedef const infini_registry_api *(*registry_function)() noexcept nogil
 
 cdef int _MAX_BACKENDS = 32  # as _device.MAX_BACKENDS: that module cimports this one
 
@@ -135,6 +137,7 @@ cdef class Backend:
 
     def __cinit__(self, candidate not None, int slot):
         self.record = candidate
+        self.library = getattr(candidate, "library", None)
         self.name = candidate.name
         self.distribution = candidate.distribution
         self.version = candidate.version
@@ -245,7 +248,9 @@ cdef class Backend:
             address = self.kernels.get(name)
         if address is None:
             return NULL
-        return <const infini_operator *><uintptr_t>address
+        # Asked each time, since somebody may have put another kernel in its place.
+        cdef bytes encoded = name.encode()
+        return registry().find(self.entry, encoded)
 
 
 cdef object unavailable(Backend backend):
@@ -286,11 +291,10 @@ cdef int load(Backend backend) except -1:
     """Get hold of the tables and check them. Touches no device."""
     if backend.table != NULL:
         return 0
-    library = None if isinstance(backend.record, discovery.Plugin) else backend.record.library
     record = read_record(backend)
     cdef const infini_backend *table
-    if library is not None:
-        table = open_library(library)
+    if backend.library is not None:
+        table = open_library(backend.library)
     else:
         backend.capsule = loading.import_capsule(record)
         table = unwrap(backend.capsule, record.module, backend.distribution)
@@ -298,6 +302,7 @@ cdef int load(Backend backend) except -1:
         raise loading.Refused("failed", "infinicore_backend() returned NULL")
     check_header(table, "backend", backend.distribution)
     backend.abi = (table.header.abi_major, table.header.abi_minor)
+    cdef const void *original = table
     table = <const infini_backend *>whole(table, sizeof(infini_backend))
     check_identity(backend, table)
     if table.runtime == NULL:
@@ -314,7 +319,22 @@ cdef int load(Backend backend) except -1:
     backend.flags = table.flags
     backend.host_memory = table.flags & INFINI_BACKEND_HOST_MEMORY != 0
     read_operators(backend, table)
+    share(backend, <const infini_backend *>original)
     backend.table = table
+    return 0
+
+
+cdef int share(Backend backend, const infini_backend *table) except -1:
+    """Show the tables to libinfinirt, which opens them once for C and Python."""
+    cdef const infini_registry_api *api = registry()
+    cdef bytes source = backend.distribution.encode()
+    cdef const char *text = source
+    with nogil:
+        backend.entry = api.adopt(table, text)
+    if backend.entry == NULL:
+        raise loading.Refused("failed", text_of(api.host.message()))
+    if backend.slot < _MAX_BACKENDS:
+        _entries[backend.slot] = backend.entry
     return 0
 
 
@@ -384,25 +404,22 @@ cdef bint match(Backend backend, str name) except -1:
 
 
 cdef int open_devices(Backend backend) except -1:
-    global _opening
-    cdef const infini_backend *table = backend.table
+    cdef const infini_registry_api *api = registry()
     cdef int32_t count = 0
     cdef infiniStatus_t status
-    cdef Backend outer = _opening  # a plug-in may use the cpu backend while it opens
-    _opening = backend
-    try:
-        with nogil:
-            status = table.open(&HOST, &count)
-    finally:
-        _opening = outer
+    cdef const char *words[3]
+    cdef uint64_t i = 0
+    with nogil:
+        status = api.open(backend.entry, &count)
+    while api.step(backend.entry, i, words):
+        backend.trail.append(dict(zip(("what", "where", "result"), [text_of(word) for word in words])))
+        i += 1
     if status == INFINI_STATUS_UNAVAILABLE:
         raise loading.Refused("unavailable", take_message(status) or "the plug-in does not say why")
     try:
         check(status)
     except errors.Error as error:
         raise loading.Refused("failed", f"opening it failed: {error}") from error
-    if count <= 0:
-        raise loading.Refused("unavailable", "there is no device")
     backend.device_count = count
     backend.contexts = [None] * count
     return 0
@@ -447,21 +464,50 @@ cdef const infini_backend *open_library(str path) except? NULL:
     return (<backend_function>function)()
 
 
-# ---- services for plug-ins -----------------------------------------------------------------------
+# ---- the registry that C programs share ------------------------------------------------------------------
 
-cdef Backend _opening = None   # whose open() is running; under _lock
 cdef bint _exiting = False     # the interpreter is going away: take the GIL no more
 cdef int _threshold = 0        # log messages below this level are dropped without taking the GIL
+cdef const infini_registry_api *_registry = NULL
+cdef infini_entry *_entries[32]          # by Backend.slot; _MAX_BACKENDS of them
+cdef activated_function _activated = NULL
+cdef infini_listener LISTENER
+LISTENER.log = host_log
+LISTENER.activated = host_activated
 
-cdef infini_host HOST
-HOST.header.struct_size = sizeof(infini_host)
-HOST.header.abi_major = INFINI_ABI_MAJOR
-HOST.header.abi_minor = INFINI_ABI_MINOR
-HOST.fail = fail
-HOST.log = host_log
-HOST.trail = host_trail
-HOST.backend = host_backend
-HOST.message = last_message
+
+cdef const infini_registry_api *registry() except NULL:
+    """The registry in libinfinirt.so, which is mapped when the first backend is loaded."""
+    global _registry
+    if _registry != NULL:
+        return _registry
+    path = os.path.join(discovery.LIBRARIES, "libinfinirt.so")
+    cdef bytes encoded = os.fsencode(path)
+    cdef const char *file = encoded
+    cdef void *handle
+    with nogil:
+        handle = dlopen(file, RTLD_NOW | RTLD_LOCAL)
+    if handle == NULL:
+        raise loading.explain_dlopen_error(path, text_of(dlerror()))
+    cdef void *function = dlsym(handle, "infini_registry")
+    if function == NULL:
+        raise loading.Refused("failed", f"{path} does not export infini_registry")
+    _registry = (<registry_function>function)()
+    _registry.listen(&LISTENER)
+    read_messages_of(_registry)
+    return _registry
+
+
+cdef void on_activation(activated_function function) noexcept:
+    global _activated
+    _activated = function
+
+
+cdef void host_activated(const infini_entry *entry, int32_t device) noexcept nogil:
+    cdef int slot
+    for slot in range(_MAX_BACKENDS):
+        if _entries[slot] == entry and _activated != NULL:
+            _activated(slot, device)
 
 
 cdef void host_log(int32_t level, const char *message) noexcept nogil:
@@ -472,29 +518,6 @@ cdef void host_log(int32_t level, const char *message) noexcept nogil:
         return
     with gil:
         log(level, message.decode("utf-8", "replace"))
-
-
-cdef void host_trail(const char *what, const char *where, const char *result) noexcept nogil:
-    with gil:
-        if _opening is not None:
-            _opening.trail.append({"what": text_of(what), "where": text_of(where), "result": text_of(result)})
-
-
-cdef const infini_backend *host_backend(const char *name) noexcept nogil:
-    if name == NULL:
-        return NULL
-    with gil:
-        return ready_table(text_of(name))
-
-
-cdef const infini_backend *ready_table(str name) noexcept:
-    cdef Backend backend = _backends.get(name)
-    try:
-        if backend is not None and name == "cpu":
-            backend.ensure_ready()
-    except errors.BackendUnavailable as error:
-        log(INFINI_LOG_ERROR, str(error))
-    return backend.table if backend is not None and backend.ready else NULL
 
 
 _LEVELS = {
@@ -559,9 +582,7 @@ def _after_fork_in_parent():
 
 def _after_fork_in_child():
     """No driver survives fork(); our own cpu backend does."""
-    global _opening
     cdef Backend backend
-    _opening = None
     for backend in _backends.values():
         if backend.name != "cpu" and backend.ready:
             backend.ready = False
@@ -804,7 +825,8 @@ def _start():
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
     _read_log_level()
-    _backends["cpu"] = new_backend(discovery.Candidate("cpu", "infinicore-core"))
+    cpu = os.path.join(discovery.LIBRARIES, "libinfinicore_cpu.so")
+    _backends["cpu"] = new_backend(discovery.Candidate("cpu", "infinicore-core", library=cpu))
 
 
 _start()

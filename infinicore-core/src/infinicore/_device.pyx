@@ -2,10 +2,12 @@
 """Devices, and what is current on a thread."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int32_t, uint64_t
 from libc.string cimport memset
 from infinicore.abi cimport *
-from infinicore._backend cimport Backend, canonical_name, cuda_vendor, find_backend, resolve_backend
+from infinicore._backend cimport (
+    Backend, canonical_name, cuda_vendor, find_backend, on_activation, resolve_backend,
+)
 from infinicore._status cimport check
 
 import os
@@ -251,6 +253,14 @@ cdef class Context:
         check(status, f"{self.device}: set_device")
         active[0] = self.index + 1
         return 0
+
+
+cdef void note_active(int slot, int32_t device) noexcept nogil:
+    # The C API activated it on this thread; -1: nobody knows which one is.
+    thread_state().active[slot] = device + 1
+
+
+on_activation(note_active)
 
 
 cdef Context context_of(Backend backend, int index):

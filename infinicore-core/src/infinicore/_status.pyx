@@ -1,41 +1,13 @@
-# Status codes of the plug-in ABI: the thread's error message, and the one place that turns a code into
-# an exception.
+# Status codes of the plug-in ABI: the thread's error message, which libinfinirt keeps, and the one place that
+# turns a code into an exception.
 """Status codes and the thread's last error message."""
 
-from libc.stdint cimport int32_t
 from infinicore.abi cimport *
+from infinicore.registry cimport infini_registry_api
 
 from infinicore import errors
 
-cdef extern from * nogil:
-    """
-    #include <string.h>
-
-    /* One message per thread, in static thread storage: storing one allocates nothing, so it works
-     * when memory is what ran out. */
-    enum { INFINICORE_MESSAGE_BYTES = 4096 };
-    static _Thread_local char infinicore_message[INFINICORE_MESSAGE_BYTES];
-    static _Thread_local int32_t infinicore_message_code;
-
-    static void infinicore_store_message(int32_t code, const char *text) {
-      size_t size = text ? strlen(text) : 0;
-      if (size >= INFINICORE_MESSAGE_BYTES) {
-        /* Cut before the first byte of the character that no longer fits (UTF-8 continuation
-         * bytes are 10xxxxxx), and leave room for the mark of the cut. */
-        size = INFINICORE_MESSAGE_BYTES - sizeof "...";
-        while (size > 0 && ((unsigned char)text[size] & 0xC0) == 0x80) --size;
-        memmove(infinicore_message, text, size);
-        memcpy(infinicore_message + size, "...", sizeof "...");
-      } else {
-        if (size) memmove(infinicore_message, text, size); /* text may be the stored message itself */
-        infinicore_message[size] = 0;
-      }
-      infinicore_message_code = code;
-    }
-    """
-    const char *infinicore_message
-    int32_t infinicore_message_code
-    void infinicore_store_message(int32_t code, const char *text)
+cdef const infini_registry_api *_registry = NULL
 
 
 # Code -> (exception, what to say when the plug-in stored no message of its own).
@@ -63,23 +35,23 @@ cdef dict _EXCEPTIONS = {
 }
 
 
-cdef infiniStatus_t fail(infiniStatus_t code, const char *message) noexcept nogil:
-    infinicore_store_message(<int32_t>code, message)
-    return code
+cdef void read_messages_of(const infini_registry_api *registry) noexcept:
+    global _registry
+    _registry = registry
 
 
 cdef const char *last_message() noexcept nogil:
-    return infinicore_message
+    if _registry == NULL:
+        return ""
+    return _registry.host.message()
 
 
 cdef str take_message(infiniStatus_t status):
     """The message stored for `status` on this thread ("" if there is none), which is then forgotten."""
     # A message of another code is left over from a failure that nobody turned into an exception.
-    cdef str text = ""
-    if infinicore_message_code == <int32_t>status:
-        text = infinicore_message.decode("utf-8", "replace")
-    infinicore_store_message(0, NULL)
-    return text
+    if _registry == NULL:
+        return ""
+    return _registry.take_message(status).decode("utf-8", "replace")
 
 
 cdef int check(infiniStatus_t status, object where=None) except -1:

@@ -160,10 +160,24 @@ class Native(Extension):
         Header folders, ``-l`` libraries, linker flags, whether it keeps to the limited API.
     library_target : str, optional
         For a plain shared library: its path in the wheel. `name` is then only a name.
+    beside : Native, optional
+        A plain shared library in the same folder that this one is linked with.
+    short_name : str, optional
+        What ``INFINICORE_BUILD_ONLY`` calls it: ``_tensor``, ``cpu``, ``sim``; by default the end of its name.
     """
 
     def __init__(
-        self, name, units, *, include_dirs=(), libraries=(), link_flags=(), limited=False, library_target=None
+        self,
+        name,
+        units,
+        *,
+        include_dirs=(),
+        libraries=(),
+        link_flags=(),
+        limited=False,
+        library_target=None,
+        beside=None,
+        short_name=None,
     ):
         super().__init__(name, [], py_limited_api=limited)
         # Not handed to Extension, which would replace .pyx where Cython is not installed.
@@ -173,14 +187,11 @@ class Native(Extension):
         self.libraries = [*libraries]
         self.link_flags = [*link_flags]
         self.library_target = library_target
+        self.beside = beside
+        *parents, last = name.split(".")
+        self.short_name = short_name or (parents[-1] if last == "_backend" and parents[1:] else last)
         self.bundled = []  # (file to copy, path in the wheel)
         self.resolve = lambda: None  # called before a build: look up what only a build needs
-
-    @property
-    def short_name(self):
-        """What ``INFINICORE_BUILD_ONLY`` calls it: ``_tensor``, ``cpu``, ``sim``."""
-        *parents, last = self.name.split(".")
-        return parents[-1] if last == "_backend" and len(parents) > 1 else last
 
 
 # ---- the commands ------------------------------------------------------------------------------------------
@@ -225,7 +236,10 @@ class BuildNative(build_ext):
                 jobs.append((extension, unit, source, target))
             linked.append((extension, objects))
         run_parallel(lambda job: self._compile(*job), jobs)
-        run_parallel(lambda item: self._link(*item), linked)
+        for alone in (True, False):  # what others are linked with comes first
+            run_parallel(
+                lambda item: self._link(*item), [x for x in linked if (x[0].beside is None) == alone]
+            )
 
     def _translate(self):
         """Run Cython; map (extension, .pyx) to the C file."""
@@ -285,9 +299,15 @@ class BuildNative(build_ext):
             target = Path(self.get_ext_fullpath(extension.name))
         target.parent.mkdir(parents=True, exist_ok=True)
         is_cxx = any(unit.source.suffix in (".cpp", ".cc", ".cxx") for unit in extension.units)
-        command = self.toolchain.link(objects, target, extension.libraries, extension.link_flags, is_cxx)
+        inputs, flags = [*objects], [*extension.link_flags]
+        if extension.library_target:
+            flags.append(f"-Wl,-soname,{target.name}")
+        if extension.beside:
+            inputs.append(Path(self.build_lib) / extension.beside.library_target)
+            flags.append("-Wl,-rpath,$ORIGIN")
+        command = self.toolchain.link(inputs, target, extension.libraries, flags, is_cxx)
         record = self.work / f"{extension.name}.link"
-        if self.force or stale(target, command, objects, record):
+        if self.force or stale(target, command, inputs, record):
             execute(command, record)
         for source, place in extension.bundled:
             bundle(source, Path(self.build_lib) / place)
@@ -445,7 +465,7 @@ def core_extensions():
     """Everything native in infinicore-core; called from its ``setup.py``, in its folder."""
     package = HERE.relative_to(Path.cwd())
     modules = [
-        Native(f"infinicore.{path.stem}", [Unit(path)])
+        Native(f"infinicore.{path.stem}", [Unit(path)], include_dirs=[package / "capi"])
         for path in sorted(package.glob("_*.pyx"))
         if path.stem != "__init__"
     ]
@@ -455,14 +475,46 @@ def core_extensions():
         machine = platform.machine()
     return [
         *modules,
-        cpu_extension(package, machine),
+        *c_api_libraries(package),
+        cpu_library(package, machine),
         *onednn_library(package, machine),
         *sim_extension(package),
     ]
 
 
-def cpu_extension(package, machine):
-    """The built-in backend: each kernel file once per instruction set, everything else for the weakest."""
+def c_api_libraries(package):
+    """libinfinirt.so with the registry of backends, and libinfiniop.so and libinfiniccl.so over it."""
+
+    def library(name, sources, beside=None):
+        return Native(
+            f"infinicore.lib.{name}",
+            [Unit(source, ["-O2"]) for source in sources],
+            include_dirs=[package / "capi"],
+            libraries=["dl"],
+            link_flags=["-Wl,-z,defs"],
+            library_target=f"infinicore/lib/lib{name}.so",
+            beside=beside,
+            short_name="capi",
+        )
+
+    folder = package / "capi"
+    runtime = library("infinirt", [folder / name for name in ("registry.cpp", "graph.cpp", "runtime.cpp")])
+    collectives = library("infiniccl", [folder / "collectives.cpp"], runtime)
+    generated = Path("build") / "capi" / "functions.cpp"
+    core = [folder / name for name in ("operator.cpp", "binding.cpp", "check.cpp")]
+    operators = library("infiniop", [*core, generated], runtime)
+
+    def resolve():
+        from infinicore.capi.generate import write_functions
+
+        write_functions(generated)
+
+    operators.resolve = resolve
+    return [runtime, collectives, operators]
+
+
+def cpu_library(package, machine):
+    """libinfinicore_cpu.so, the built-in backend: each kernel file once per instruction set, everything else for the weakest."""
     sets = INSTRUCTION_SETS.get(machine)
     if sets is None:
         raise BuildError(f"the cpu backend is for {' and '.join(INSTRUCTION_SETS)}, not {machine}")
@@ -470,7 +522,7 @@ def cpu_extension(package, machine):
     sets = chosen_sets(sets)
     names = " ".join(f"X({name})" for name in sets)
     version = Path("VERSION").read_text().strip()
-    units = [Unit(capsule("infinicore.cpu"))]
+    units = []
     for path in sorted((package / "cpu").glob("*.cpp")):
         if not path.name.startswith("onednn"):
             units.append(
@@ -479,7 +531,13 @@ def cpu_extension(package, machine):
     kernels = sorted((package / "cpu" / "kernels").glob("*.cpp"))
     for name, flags in sets.items():
         units += [Unit(path, [*flags, *KERNEL_FLAGS, f"-DINFINI_ISA={name}"], tag=name) for path in kernels]
-    return Native("infinicore.cpu._backend", units, include_dirs=[package / "cpu"], libraries=["dl"])
+    return Native(
+        "infinicore.cpu._backend",
+        units,
+        include_dirs=[package / "cpu"],
+        libraries=["dl"],
+        library_target="infinicore/lib/libinfinicore_cpu.so",
+    )
 
 
 def chosen_sets(sets):
@@ -542,12 +600,23 @@ def sim_extension(package):
     sources = sorted(folder.glob("*.cpp"))
     if not sources:
         return []
-    units = [Unit(capsule("infinicore.testing.sim"))]
-    units += [Unit(path, ["-O2"]) for path in sources]
-    return [Native("infinicore.testing.sim._backend", units, include_dirs=[folder])]
+    units = [Unit(path, ["-O2"]) for path in sources]
+    return plugin("sim", "infinicore.testing.sim", units, include_dirs=[folder])
 
 
 # ---- plug-ins ----------------------------------------------------------------------------------------------
+
+
+def plugin(name, package, units, *, limited=False, **keywords):
+    """Describe a backend: a plain library that C programs open, and the module with its capsule beside it."""
+    library = Native(
+        f"{package}.library",
+        units,
+        library_target=f"{package.replace('.', '/')}/libinfinicore_{name}.so",
+        short_name=package.rpartition(".")[2],
+        **keywords,
+    )
+    return [library, Native(f"{package}._backend", [Unit(capsule(package))], limited=limited, beside=library)]
 
 
 def requirement(version):
@@ -572,8 +641,9 @@ def setup_backend(
 ):
     """Build the wheel of a plug-in: everything that is the same for all of them.
 
-    The extension ``<package>._backend`` is core's ``capsule.pyx`` and `sources`, for the limited API of
-    Python 3.10 (free-threaded Pythons get a wheel of their own). The requirement on core and the entry point
+    `sources` become ``libinfinicore_<name>.so`` in the package, which C programs open through
+    ``INFINICORE_BACKEND_PATH``; the extension ``<package>._backend`` beside it is core's ``capsule.pyx``, for the
+    limited API of Python 3.10 (free-threaded Pythons get a wheel of their own). The requirement on core and the entry point
     in ``infinicore.backends`` (``<package>:plugin``, a `infinicore.Plugin`) are added. The plug-in's
     ``pyproject.toml`` lists ``dynamic = ["version", "dependencies", "entry-points"]``, and names
     ``infinicore-core``, ``setuptools`` and ``cython`` as build requirements.
@@ -604,9 +674,10 @@ def setup_backend(
         flags.append(f"-D{macro}" if isinstance(macro, str) else "-D{}={}".format(*macro))
     flags += compile_flags
     limited = not sysconfig.get_config_var("Py_GIL_DISABLED")
-    extension = Native(
-        f"{package}._backend",
-        [Unit(capsule(package)), *(Unit(source, flags) for source in sources)],
+    extensions = plugin(
+        name,
+        package,
+        [Unit(source, flags) for source in sources],
         include_dirs=include_dirs,
         libraries=libraries,
         link_flags=link_flags,
@@ -621,7 +692,7 @@ def setup_backend(
         version=version,
         package_dir=keywords.pop("package_dir", {"": "src"}),
         packages=keywords.pop("packages", [package]),
-        ext_modules=[extension, *keywords.pop("ext_modules", [])],
+        ext_modules=[*extensions, *keywords.pop("ext_modules", [])],
         install_requires=[requirement(version), *keywords.pop("install_requires", [])],
         entry_points=entry_points,
         options=options,

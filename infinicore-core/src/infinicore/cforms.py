@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["CArgument", "CForm", "header", "write_headers"]
+__all__ = ["CArgument", "CForm", "header", "write_headers", "write_if_changed"]
 
 # ---- the plug-in side: <infinicore/operators/*.h> ----------------------------------------------------------
 
@@ -69,7 +69,7 @@ def write_headers(directory: str | os.PathLike[str]) -> list[Path]:
     folder = Path(directory) / "infinicore" / "operators"
     folder.mkdir(parents=True, exist_ok=True)
     names = sorted(OPERATORS)
-    written = [p for n in names if (p := _write(folder / f"{n}.h", header(OPERATORS[n])))]
+    written = [p for n in names if (p := write_if_changed(folder / f"{n}.h", header(OPERATORS[n])))]
     for path in folder.glob("*.h"):
         if path.stem not in OPERATORS:  # the header of an operator that is no more
             path.unlink()
@@ -87,14 +87,17 @@ def write_headers(directory: str | os.PathLike[str]) -> list[Path]:
         "#endif /* INFINICORE_OPERATORS_H */",
         "",
     ]
-    together = _write(folder.parent / "operators.h", "\n".join(umbrella))
-    return written + ([together] if together else [])
+    together = write_if_changed(folder.parent / "operators.h", "\n".join(umbrella))
+    from infinicore.capi.generate import write_public_headers  # which imports this module
+
+    return written + ([together] if together else []) + write_public_headers(directory)
 
 
-def _write(path: Path, text: str) -> Path | None:
+def write_if_changed(path: Path, text: str) -> Path | None:
     """Write `text` unless it is there already. Whoever reads meanwhile sees the old file or the new one."""
     if path.exists() and path.read_text() == text:
         return None
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(text)
     temporary.replace(path)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ALIASES",
     "ENTRY_POINT_GROUP",
+    "LIBRARIES",
     "NUMBERS",
     "TORCH_TYPES",
     "Candidate",
@@ -136,7 +137,10 @@ def _rebuild(
     return Plugin(name, vendor, module, aliases=aliases, torch_type=torch_type, hint=hint)
 
 
-CPU = Plugin("cpu", "infinicore", "infinicore.cpu._backend")
+CPU = Plugin("cpu", "infinicore", "")
+
+# Where the shared libraries of infinicore lie: libinfinirt.so and its kin, and the cpu backend.
+LIBRARIES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib")
 
 
 class Candidate:

@@ -1,4 +1,4 @@
-// library.cpp -- opens libinfinicore_onednn.so, which lies in infinicore/lib beside this backend's folder.
+// library.cpp -- opens libinfinicore_onednn.so, which lies beside this library.
 // A machine without it is served by the built-in kernels; the log says so once.
 #include <infinicore/plugin.hpp>
 
@@ -19,7 +19,7 @@ std::string library_path() {
   if (!dladdr(reinterpret_cast<const void *>(&onednn), &self) || !self.dli_fname) return file_name;
   const std::string backend = self.dli_fname;
   const size_t slash = backend.rfind('/');
-  return (slash == std::string::npos ? std::string(".") : backend.substr(0, slash)) + "/../lib/" + file_name;
+  return (slash == std::string::npos ? std::string(".") : backend.substr(0, slash)) + "/" + file_name;
 }
 
 const infini_onednn_api *open_library() {

@@ -69,3 +69,25 @@ typedef enum {
 } infiniDtype_t;
 
 #endif /* INFINICORE_H */
+
+#if !defined(INFINI_TYPES_ONLY) && !defined(INFINICORE_FUNCTIONS)
+#define INFINICORE_FUNCTIONS
+
+#if defined(__GNUC__)
+#define INFINI_API __attribute__((visibility("default")))
+#else
+#define INFINI_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Why the last call on this thread failed: operator, argument and both values. Never NULL; valid until the
+ * next failure on this thread. In libinfinirt. */
+INFINI_API const char *infiniGetLastError(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* INFINICORE_FUNCTIONS */

@@ -12,9 +12,9 @@
  *   - "since 1.n" gives the minor that added a member; members without it are from 1.0. */
 #ifndef INFINICORE_ABI_H
 #define INFINICORE_ABI_H
-
+#define INFINI_TYPES_ONLY /* a plug-in links with nothing, so it sees no function of the C API */
 #include "../infiniccl.h"
-
+#undef INFINI_TYPES_ONLY
 #ifdef __cplusplus
 extern "C" {
 #endif

@@ -1,4 +1,0 @@
-# The built-in backend: its plug-in tables, in a capsule.
-from typing_extensions import CapsuleType
-
-capsule: CapsuleType
