@@ -1,0 +1,182 @@
+// simt/backend.cpp -- a backend whose devices are the host executor: the kernels of infinicore/cudalike on
+// plain memory, its streams working at once. One library per warp width: simt32, simt64, simt128.
+#include <infinicore/cudalike/table.hpp>
+
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "dialect.hpp"
+
+namespace infini::cudalike {
+
+void enqueue(Stream, simt::Launch launch) {
+  try {
+    simt::run(launch);
+  } catch (const simt::Error &error) {
+    throw Error(INFINI_STATUS_INTERNAL_ERROR, error.what());
+  }
+}
+
+}  // namespace infini::cudalike
+
+namespace infini {
+
+namespace {
+
+constexpr uint64_t alignment = 256, capacity = uint64_t(4) << 30;
+uint64_t used;  // of one allocation's header each
+
+struct Event {
+  std::chrono::steady_clock::time_point at;
+};
+
+infiniStatus_t device_info(int32_t, infini_device_info *info) {
+  std::snprintf(info->name, sizeof(info->name), "host executor, warps of %u", cudalike::warp_width);
+  std::snprintf(info->driver, sizeof(info->driver), "none");
+  std::snprintf(info->runtime, sizeof(info->runtime), "simt");
+  std::snprintf(info->architecture, sizeof(info->architecture), "simt%u", cudalike::warp_width);
+  info->memory_bytes = capacity;
+  info->compute_units = 1;
+  info->warp_width = int32_t(cudalike::warp_width);
+  return INFINI_STATUS_SUCCESS;
+}
+
+infiniStatus_t memory_info(uint64_t *free_bytes, uint64_t *total_bytes) {
+  *total_bytes = capacity;
+  *free_bytes = capacity - used;
+  return INFINI_STATUS_SUCCESS;
+}
+
+infiniStatus_t allocate(uint64_t bytes, void **out) {
+  return guard([&] {
+    const uint64_t size = (bytes + 2 * alignment - 1) / alignment * alignment;
+    char *memory = bytes < capacity ? static_cast<char *>(std::aligned_alloc(alignment, size)) : nullptr;
+    if (memory == nullptr)
+      throw Error(INFINI_STATUS_OUT_OF_MEMORY, "the host executor has no " + std::to_string(bytes) + " bytes");
+    *reinterpret_cast<uint64_t *>(memory) = size;
+    std::memset(memory + alignment, 0xff, size - alignment);  // NaN: what is not written shows
+    used += size;
+    *out = memory + alignment;
+  });
+}
+
+infiniStatus_t release(void *memory) {
+  char *start = static_cast<char *>(memory) - alignment;
+  used -= *reinterpret_cast<uint64_t *>(start);
+  std::free(start);
+  return INFINI_STATUS_SUCCESS;
+}
+
+infiniStatus_t copy(void *target, const void *source, uint64_t bytes, infinirtMemcpyKind_t) {
+  std::memmove(target, source, bytes);
+  return INFINI_STATUS_SUCCESS;
+}
+
+infiniStatus_t copy_async(void *target, const void *source, uint64_t bytes, infinirtMemcpyKind_t kind,
+                          infinirtStream_t) {
+  return copy(target, source, bytes, kind);
+}
+
+infiniStatus_t fill_async(void *target, int32_t value, uint64_t bytes, infinirtStream_t) {
+  std::memset(target, value, bytes);
+  return INFINI_STATUS_SUCCESS;
+}
+
+// Work is done when it is enqueued, so a stream is only a name.
+infiniStatus_t stream_create(uint32_t, infinirtStream_t *out) {
+  *out = reinterpret_cast<infinirtStream_t>(new char);
+  return INFINI_STATUS_SUCCESS;
+}
+infiniStatus_t stream_destroy(infinirtStream_t stream) {
+  delete reinterpret_cast<char *>(stream);
+  return INFINI_STATUS_SUCCESS;
+}
+
+infiniStatus_t event_create(uint32_t, infinirtEvent_t *out) {
+  *out = reinterpret_cast<infinirtEvent_t>(new Event{});
+  return INFINI_STATUS_SUCCESS;
+}
+infiniStatus_t event_destroy(infinirtEvent_t event) {
+  delete reinterpret_cast<Event *>(event);
+  return INFINI_STATUS_SUCCESS;
+}
+infiniStatus_t event_record(infinirtEvent_t event, infinirtStream_t) {
+  reinterpret_cast<Event *>(event)->at = std::chrono::steady_clock::now();
+  return INFINI_STATUS_SUCCESS;
+}
+infiniStatus_t event_elapsed(infinirtEvent_t start, infinirtEvent_t end, float *milliseconds) {
+  const auto between = reinterpret_cast<Event *>(end)->at - reinterpret_cast<Event *>(start)->at;
+  *milliseconds = std::chrono::duration<float, std::milli>(between).count();
+  return INFINI_STATUS_SUCCESS;
+}
+
+template <class... Arguments> infiniStatus_t nothing(Arguments...) {
+  return INFINI_STATUS_SUCCESS;
+}
+
+constexpr infini_runtime runtime = {
+    INFINI_HEADER(infini_runtime),
+    device_info,
+    nothing<int32_t>,
+    nothing<>,
+    memory_info,
+    allocate,
+    release,
+    allocate,
+    release,
+    nullptr,
+    nullptr,
+    copy,
+    copy_async,
+    fill_async,
+    stream_create,
+    stream_destroy,
+    nothing<infinirtStream_t>,
+    nothing<infinirtStream_t, infinirtEvent_t>,
+    event_create,
+    event_destroy,
+    event_record,
+    nothing<infinirtEvent_t>,
+    nothing<infinirtEvent_t>,
+    event_elapsed,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+    nullptr,
+};
+
+infiniStatus_t open(const infini_host *core, int32_t *device_count) {
+  host = core;
+  *device_count = 1;
+  return INFINI_STATUS_SUCCESS;
+}
+
+}  // namespace
+
+}  // namespace infini
+
+extern "C" INFINI_EXPORT const infini_backend *infinicore_backend(void) {
+  static const auto operators = infini::cudalike::table();
+  static const std::string name = "simt" + std::to_string(infini::cudalike::warp_width);
+  static const infini_backend table = {
+      INFINI_HEADER(infini_backend),
+      name.c_str(),
+      "infinicore",
+      "1",
+      -1,  // outside the public enumeration
+      12,  // kDLExtDev
+      infini::open,
+      &infini::runtime,
+      nullptr,
+      operators.size(),
+      operators.data(),
+      0,
+  };
+  return &table;
+}
