@@ -110,9 +110,9 @@ void run_unary(const char *op, const Space<2> &space, const F &f, void *out, con
   if (space.is_contiguous() && is_aligned(out, sizeof(O) * width) && is_aligned(a, sizeof(A) * width))
     return launch(contiguous_unary<F, O, A>, blocks(ceil_div(count, elementwise_threads * width)),
                   dim3(elementwise_threads), 0, stream, f, target, x, count);
-  for (const auto &[layout, at] : space.parts(op))
+  for (const auto &layout : space.parts(op))
     launch(strided_unary<F, O, A>, strided_grid(layout.count), dim3(elementwise_threads), 0, stream, f,
-           target + at[0], x + at[1], layout);
+           target, x, layout);
 }
 
 template <class F, class O, class A, class B> void run_binary(const char *op, const Space<3> &space,
@@ -128,18 +128,18 @@ template <class F, class O, class A, class B> void run_binary(const char *op, co
       is_aligned(b, sizeof(B) * width))
     return launch(contiguous_binary<F, O, A, B>, blocks(ceil_div(count, elementwise_threads * width)),
                   dim3(elementwise_threads), 0, stream, f, target, x, y, count);
-  for (const auto &[layout, at] : space.parts(op))
+  for (const auto &layout : space.parts(op))
     launch(strided_binary<F, O, A, B>, strided_grid(layout.count), dim3(elementwise_threads), 0, stream, f,
-           target + at[0], x + at[1], y + at[2], layout);
+           target, x, y, layout);
 }
 
 template <class F, class O, class A, class B, class C>
 void run_ternary(const char *op, const Space<4> &space, const F &f, void *out, const void *a, const void *b,
                  const void *c, Stream stream) {
-  for (const auto &[layout, at] : space.parts(op))
+  for (const auto &layout : space.parts(op))
     launch(strided_ternary<F, O, A, B, C>, strided_grid(layout.count), dim3(elementwise_threads), 0, stream,
-           f, static_cast<O *>(out) + at[0], static_cast<const A *>(a) + at[1],
-           static_cast<const B *>(b) + at[2], static_cast<const C *>(c) + at[3], layout);
+           f, static_cast<O *>(out), static_cast<const A *>(a), static_cast<const B *>(b),
+           static_cast<const C *>(c), layout);
 }
 
 // The kernel classes of most operators: F is the function, made from the call where it has numbers of its

@@ -52,10 +52,11 @@ template <int K> struct Layout {
   int ndim = 0;
   Divisor sizes[max_dims];
   int64_t strides[K][max_dims] = {};
+  int64_t first[K] = {};  // where it begins in each tensor
 
   // Where element `index` lies, in elements from each tensor's first.
   __device__ void locate(uint32_t index, int64_t (&offsets)[K]) const {
-    for (int k = 0; k < K; ++k) offsets[k] = 0;
+    for (int k = 0; k < K; ++k) offsets[k] = first[k];
     for (int d = 0; d < ndim; ++d) {
       const uint32_t rest = sizes[d].quotient(index), place = index - rest * sizes[d].divisor;
       for (int k = 0; k < K; ++k) offsets[k] += int64_t(place) * strides[k][d];
@@ -128,15 +129,9 @@ template <int K> class Space {
     return true;
   }
 
-  // A part of the elements, and where it begins in each tensor.
-  struct Part {
-    Layout<K> layout;
-    std::array<int64_t, K> first;
-  };
-
   // Parts that 31 bits can count: one, but for the largest tensors.
-  std::vector<Part> parts(const char *op) const {
-    std::vector<Part> found;
+  std::vector<Layout<K>> parts(const char *op) const {
+    std::vector<Layout<K>> found;
     if (count() == 0) return found;
     if (dims.size() > size_t(max_dims))
       throw Error(INFINI_STATUS_NOT_IMPLEMENTED,
@@ -155,8 +150,8 @@ template <int K> class Space {
   static constexpr int64_t limit = int64_t(1) << 31;
 
   void visit(size_t d, size_t split, int64_t inner, std::array<int64_t, K> first,
-             std::vector<Part> &found) const {
-    if (d == split) return found.push_back({layout(split, 0), first});
+             std::vector<Layout<K>> &found) const {
+    if (d == split) return found.push_back(layout(split, 0, first));
     const int64_t step = d + 1 == split ? std::max<int64_t>((limit - 1) / inner, 1) : 1;
     for (int64_t at = 0; at < dims[d].size; at += step) {
       std::array<int64_t, K> here = first;
@@ -164,13 +159,14 @@ template <int K> class Space {
       if (d + 1 < split)
         visit(d + 1, split, inner, here, found);
       else
-        found.push_back({layout(d, std::min(step, dims[d].size - at)), here});
+        found.push_back(layout(d, std::min(step, dims[d].size - at), here));
     }
   }
 
   // Dimensions from `begin` on; the first one cut to `size` where that is not 0.
-  Layout<K> layout(size_t begin, int64_t size) const {
+  Layout<K> layout(size_t begin, int64_t size, const std::array<int64_t, K> &first) const {
     Layout<K> result;
+    std::copy(first.begin(), first.end(), result.first);
     for (size_t d = dims.size(); d-- > begin;) {
       const int64_t extent = d == begin && size > 0 ? size : dims[d].size;
       result.sizes[result.ndim] = Divisor(uint32_t(extent));

@@ -48,7 +48,30 @@ template <> struct compute<float16> { using type = float; };
 template <> struct compute<bfloat16> { using type = float; };
 template <> struct compute<float8> { using type = float; };
 template <> struct compute<boolean> { using type = uint8_t; };
+template <class T> struct compute<complex<T>> { using type = complex<typename compute<T>::type>; };
 template <class T> using compute_t = typename compute<T>::type;
+
+template <class T> constexpr bool is_complex = false;
+template <class T> constexpr bool is_complex<complex<T>> = true;
+
+template <class C> __device__ inline complex<C> operator+(complex<C> a, complex<C> b) {
+  return {a.re + b.re, a.im + b.im};
+}
+template <class C> __device__ inline complex<C> operator-(complex<C> a, complex<C> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+template <class C> __device__ inline complex<C> operator-(complex<C> a) {
+  return {-a.re, -a.im};
+}
+template <class C> __device__ inline complex<C> operator*(complex<C> a, complex<C> b) {
+  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+template <class C> __device__ inline bool operator==(complex<C> a, complex<C> b) {
+  return a.re == b.re && a.im == b.im;
+}
+template <class C> __device__ inline bool operator!=(complex<C> a, complex<C> b) {
+  return !(a == b);
+}
 
 // ---- one value
 // ----------------------------------------------------------------------------------------------
@@ -85,6 +108,8 @@ template <class T> __device__ inline compute_t<T> load(T x) {
     return bit_cast<float>(bits | uint32_t(x.bits & 0x80) << 24);
   } else if constexpr (std::is_same_v<T, boolean>) {
     return x.value != 0;
+  } else if constexpr (is_complex<T>) {
+    return {load(x.re), load(x.im)};
   } else {
     return x;
   }
@@ -108,6 +133,8 @@ template <class T> __device__ inline T store(compute_t<T> x) {
     return {uint8_t((bits > 0x43e80000u ? 0x7fu : finite) | sign)};
   } else if constexpr (std::is_same_v<T, boolean>) {
     return {uint8_t(x != 0)};
+  } else if constexpr (is_complex<T>) {
+    return {store<typename T::part>(x.re), store<typename T::part>(x.im)};
   } else {
     return x;
   }
@@ -115,7 +142,7 @@ template <class T> __device__ inline T store(compute_t<T> x) {
 
 // Narrow a double so that a second rounding gives the correctly rounded result: an inexact value gets an odd
 // last bit, which no later tie can be mistaken for.
-__device__ inline float round_to_odd(double x) {
+__host__ __device__ inline float round_to_odd(double x) {
   float nearest = float(x);
   uint32_t bits = bit_cast<uint32_t>(nearest);
   double back = double(nearest);
@@ -188,8 +215,8 @@ inline int64_t dtype_size(int64_t dtype) {
 }
 
 [[noreturn]] inline void bad_dtype(const char *op, int64_t dtype, const char *supported) {
-  throw Error(INFINI_STATUS_BAD_TENSOR_DTYPE, std::string(op) + ": this backend has no kernel for dtype " +
-                                                  dtype_name(dtype) + ", only for " + supported);
+  throw Error(INFINI_STATUS_NOT_IMPLEMENTED, std::string(op) + ": this backend has no kernel for dtype " +
+                                                 dtype_name(dtype) + ", only for " + supported);
 }
 
 template <class T> struct tag { using type = T; };
@@ -197,7 +224,7 @@ template <class T> struct tag { using type = T; };
 // Sets of dtypes. dispatch<Set>(op, dtype, fn) calls fn(tag<T>{}); op names the operator in errors.
 struct Floats {};    // f16 bf16 f32 f64
 struct Integers {};  // by value
-struct Modular {};   // floats, f8, and integers whose sign does not matter: signed and unsigned are one
+struct Modular {};   // floats, f8, complex, and integers whose sign does not matter: i8 is u8
 struct Reals {};     // floats, f8, integers, bool
 struct Sizes {};     // unsigned integers of the size of an element: for what only moves
 
@@ -221,6 +248,18 @@ template <class Set, class Fn> auto dispatch(const char *op, int64_t dtype, Fn &
       break;
     case INFINI_DTYPE_F8:
       if constexpr (std::is_same_v<Set, Reals> || modular) return fn(tag<float8>{});
+      break;
+    case INFINI_DTYPE_C16:
+      if constexpr (modular) return fn(tag<complex<float8>>{});
+      break;
+    case INFINI_DTYPE_C32:
+      if constexpr (modular) return fn(tag<complex<float16>>{});
+      break;
+    case INFINI_DTYPE_C64:
+      if constexpr (modular) return fn(tag<complex<float>>{});
+      break;
+    case INFINI_DTYPE_C128:
+      if constexpr (modular) return fn(tag<complex<double>>{});
       break;
     case INFINI_DTYPE_BOOL:
       if constexpr (std::is_same_v<Set, Reals>) return fn(tag<boolean>{});
@@ -269,10 +308,61 @@ template <class Set, class Fn> auto dispatch(const char *op, int64_t dtype, Fn &
       break;
   }
   bad_dtype(op, dtype,
-            floats ? (integers || modular ? "integers and floats" : "f16, bf16, f32 and f64")
+            floats ? (integers || modular ? "numbers" : "f16, bf16, f32 and f64")
                    : (sizes ? "the dtypes of infinicore.h" : "integers"));
   return Result();
 }
+
+// ---- elements whose dtype is only known at run time: is one not zero?
+// ------------------------------------------
+
+struct TruthReader {
+  const void *data;
+  int32_t size;    // bytes of an element
+  uint64_t signs;  // a bit that is set in a zero of a float: its sign
+
+  explicit TruthReader(const infini_tensor &t)
+      : data(t.data), size(int32_t(dtype_size(t.dtype))), signs(sign_bits(t.dtype)) {}
+
+  __device__ bool operator[](int64_t i) const {
+    switch (size) {
+      case 1:
+        return (static_cast<const uint8_t *>(data)[i] & ~signs & 0xff) != 0;
+      case 2:
+        return (static_cast<const uint16_t *>(data)[i] & ~signs & 0xffff) != 0;
+      case 4:
+        return (static_cast<const uint32_t *>(data)[i] & ~signs & 0xffffffff) != 0;
+      case 8:
+        return (static_cast<const uint64_t *>(data)[i] & ~signs) != 0;
+      default:
+        return ((static_cast<const uint64_t *>(data)[2 * i] |
+                 static_cast<const uint64_t *>(data)[2 * i + 1]) &
+                ~signs) != 0;
+    }
+  }
+
+ private:
+  // In each place of 64 bits where a number, or a part of a complex one, has its sign.
+  static uint64_t sign_bits(int32_t dtype) {
+    switch (dtype) {
+      case INFINI_DTYPE_F8:
+      case INFINI_DTYPE_C16:
+        return 0x8080808080808080u;
+      case INFINI_DTYPE_F16:
+      case INFINI_DTYPE_BF16:
+      case INFINI_DTYPE_C32:
+        return 0x8000800080008000u;
+      case INFINI_DTYPE_F32:
+      case INFINI_DTYPE_C64:
+        return 0x8000000080000000u;
+      case INFINI_DTYPE_F64:
+      case INFINI_DTYPE_C128:
+        return 0x8000000000000000u;
+      default:
+        return 0;
+    }
+  }
+};
 
 // ---- integers whose dtype is only known at run time: positions, lengths, block tables
 // --------------------------
