@@ -68,9 +68,7 @@ def test_calls_that_do_not_match(processes: Any) -> None:
                 print(error)
         assert comm.all_reduce(full(3, 1.0)).tolist() == [2.0] * 3
     """
-    expected = (
-        "all_reduce: count is 4 on rank 0 and 5 on rank 1\nall_gather: dtype is i32 on rank 0 and f32 on rank 1\n"
-    )
+    expected = "all_reduce: count is 4 on rank 0 and 5 on rank 1\nall_gather: dtype is i32 on rank 0 and f32 on rank 1\n"
     assert processes.run(2, snippet) == [expected] * 2
 
 
