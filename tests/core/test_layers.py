@@ -25,11 +25,11 @@ LAYERS = [
     ["_stream", "_descriptor"],
     ["_graph"],
     ["_tensor"],
-    ["_dlpack", "_geometry"],
+    ["_dlpack", "_geometry", "_communicator"],
     ["utils", "interop", "printing", "creation", "graph"],
     ["_dispatch"],
     ["__init__", "report"],
-    ["nn"],
+    ["nn", "distributed", "_mpi"],
     ["__main__", "lib", "testing", "new"],
 ]
 # The same inside a package of several storeys.

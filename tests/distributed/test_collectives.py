@@ -300,7 +300,7 @@ def test_threads_meet_by_a_unique_id(cpu: ic.device) -> None:
         member.start()
     for member in members:
         member.join()
-    assert results == dict.fromkeys(range(3), [0, 1, 2])
+    assert results == {rank: [0, 1, 2] for rank in range(3)}
 
 
 def test_memory_lives_until_the_stream_is_past_it(sim: ic.device) -> None:

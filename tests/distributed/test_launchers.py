@@ -90,7 +90,8 @@ def run(command: list[Any], **environment: str) -> set[str]:
     """Run a launcher and return what its ranks said at their end."""
     clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     done = subprocess.run(
-        [str(word) for word in command], env={**clean, **environment}, capture_output=True, text=True, timeout=180
+        [str(word) for word in command], env={**clean, **environment},
+        capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return set(re.findall(r"rank \d is done", done.stdout))  # ranks may share a line
@@ -107,7 +108,8 @@ def test_variables(program: Path) -> None:
     base = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": free_port()}
     ranks = [
         subprocess.Popen(
-            [sys.executable, program, "Communicator"], env={**base, "RANK": rank}, stdout=subprocess.PIPE, text=True
+            [sys.executable, program, "Communicator"],
+            env={**base, "RANK": rank}, stdout=subprocess.PIPE, text=True,
         )
         for rank in ("0", "1")
     ]  # fmt: skip
@@ -187,7 +189,7 @@ def test_what_the_environment_may_not_say(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ic.InvalidArgument, match="there is no rank 2 of 2"):
         distributed.init_process_group("cpu", rank=2, size=2)
     with pytest.raises(
-        ic.InvalidArgument, match="rank 0 of 2 needs MASTER_ADDR .it is None. and MASTER_PORT"
+        ic.InvalidArgument, match=r"rank 0 of 2 needs MASTER_ADDR .it is None. and MASTER_PORT"
     ):
         distributed.init_process_group("cpu", rank=0, size=2)
     monkeypatch.setenv("RANK", "x")
@@ -199,9 +201,9 @@ def test_what_the_environment_may_not_say(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_rank_that_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", free_port())
-    with pytest.raises(ic.Timeout, match="of 3 ranks 1, 2 did not come within 0.2 s"):
+    with pytest.raises(ic.Timeout, match=r"of 3 ranks 1, 2 did not come within 0.2 s"):
         distributed.init_process_group("cpu", rank=0, size=3, timeout=0.2)
-    with pytest.raises(ic.Timeout, match="rank 0 of 3 did not answer at 127.0.0.1:.* within 0.2 s"):
+    with pytest.raises(ic.Timeout, match=r"rank 0 of 3 did not answer at 127.0.0.1:.* within 0.2 s"):
         distributed.init_process_group("cpu", rank=1, size=3, timeout=0.2)
     assert not distributed.is_initialized()
 
@@ -210,6 +212,6 @@ def test_ranks_that_share_no_memory_need_mpi(monkeypatch: pytest.MonkeyPatch) ->
     everyone = [{"id": "", "place": place} for place in ("here", "there")]
     monkeypatch.setattr(distributed, "_exchange", lambda *_: everyone)
     with pytest.raises(
-        ic.BackendUnavailable, match="the ranks do not share memory, .* start the program with"
+        ic.BackendUnavailable, match=r"the ranks do not share memory, .* start the program with"
     ):
         distributed.init_process_group("cpu", rank=0, size=2)
