@@ -271,7 +271,14 @@ infini_entry *adopt(const infini_backend *table, const char *source, std::string
     return nullptr;
   }
   for (auto &entry : entries())
-    if (entry.origin == table) return &entry;
+    if (entry.origin == table) {
+      // Whoever brings a plug-in again that did not open asks for another try.
+      if (entry.state == infini_entry::State::refused) {
+        entry.trail.clear();
+        entry.state = infini_entry::State::found;
+      }
+      return &entry;
+    }
   auto &entry = entries().emplace_back();
   entry.source = source;
   if (fill(entry, table, why)) return &entry;

@@ -24,8 +24,8 @@ typedef struct infini_registry_api {
   infini_header header;
   const infini_host *host;
   void (*listen)(const infini_listener *listener);
-  /* The entry of a plug-in's table, made on first sight; source is where it came from, for messages. NULL
-   * where the table cannot be used: host->message() says why. */
+  /* The entry of a plug-in's table, made on first sight; source is where it came from, for messages. One that
+   * did not open may be opened again then. NULL where the table cannot be used: host->message() says why. */
   infini_entry *(*adopt)(const infini_backend *table, const char *source);
   /* Open it, unless that was done: every caller gets the result and message of the one open(). */
   infiniStatus_t (*open)(infini_entry *entry, int32_t *device_count);
