@@ -198,11 +198,15 @@ class _Function:
                 return f"(choose {' '.join(map(self.expression, (test, yes, no)))})"
             case ast.JoinedStr(parts):
                 return f"(text {' '.join(map(self.piece, parts))})"
-            case ast.GeneratorExp(element, loops) | ast.ListComp(element, loops) | ast.SetComp(element, loops):
+            case (
+                ast.GeneratorExp(element, loops) | ast.ListComp(element, loops) | ast.SetComp(element, loops)
+            ):
                 return self.comprehension("each", [element], loops, node)
             case ast.Dict(keys, values):
                 pairs = zip(keys, values, strict=True)
-                return f"(dict {' '.join(f'{self.expression(k)} {self.expression(v)}' for k, v in pairs if k)})"
+                return (
+                    f"(dict {' '.join(f'{self.expression(k)} {self.expression(v)}' for k, v in pairs if k)})"
+                )
             case ast.DictComp(key, value, loops):
                 return self.comprehension("each-pair", [key, value], loops, node)
             case ast.Call(function, arguments, keywords):

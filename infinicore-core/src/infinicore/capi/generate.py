@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-__all__ = ["Public", "public_names", "write_functions", "write_public_headers"]
+__all__ = ["Public", "cxx_operators", "public_names", "write_functions", "write_public_headers"]
 
 _GENERATED = "generated; do not edit"
 
@@ -112,7 +112,7 @@ def headers() -> tuple[list[Public], set[str]]:
 
 
 def write_public_headers(directory: str | os.PathLike[str]) -> list[Path]:
-    """Write ``infiniop.h`` and ``infiniop/ops/*.h`` under include directory `directory`.
+    """Write ``infiniop.h``, ``infiniop/ops/*.h`` and ``infiniop/operators.hpp`` under `directory`.
 
     Returns
     -------
@@ -135,6 +135,7 @@ def write_public_headers(directory: str | os.PathLike[str]) -> list[Path]:
         "",
     ]
     texts[Path(directory) / "infiniop.h"] = "\n".join(lines)
+    texts[folder.parent / "operators.hpp"] = cxx_operators()
     for path in folder.rglob("*.h"):
         if path not in texts:  # the header of an operator that is no more
             path.unlink()
@@ -353,3 +354,109 @@ def _missing(prototype: str) -> str:
     name, inside = re.fullmatch(r"infiniStatus_t (\w+)\((.*)\)", head).groups()  # type: ignore[union-attr]
     types = ", ".join(re.sub(r"\w+$", "", argument).strip() for argument in inside.split(", "))
     return f'infiniStatus_t {name}({types}) {{ return not_implemented("{name}"); }}'
+
+
+# ---- C++ ---------------------------------------------------------------------------------------------------
+
+
+def cxx_operators() -> str:
+    """The text of ``infiniop/operators.hpp``: a C++ function per operator, over its C functions."""
+    import infinicore.ops  # noqa: F401  (registers the operators)
+
+    functions = [text for name in sorted(OPERATORS) if (text := _cxx(OPERATORS[name]))]
+    lines = [
+        f"// infiniop/operators.hpp -- a C++ function per operator; {_GENERATED}. Included by infinicore.hpp.",
+        "#pragma once",
+        "",
+        "namespace infinicore::op {",
+        "",
+        "// Tensors and values come in the order of the C functions; an optional tensor is a pointer, NULL where it",
+        "// is absent. Each call plans anew: where one layout comes again and again, keep a descriptor of the C API.",
+        "",
+        *functions,
+        "",
+        "}  // namespace infinicore::op",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cxx(schema: Schema) -> str:
+    """One function; "" where outputs are counted, which has no C++ form yet."""
+    c, form = schema.c, CForm(schema)
+    if schema.count is not None:
+        return ""
+    parameters: dict[str, str] = {}
+    setup: list[str] = []
+
+    def argument(a: CArgument, function: str) -> str:
+        if a.count_of:
+            return f"{a.count_of[0].name}_.size()"
+        if a.dimension:
+            owner, axis = next(
+                (p.name, i) for p in schema.tensors for i, d in enumerate(p.dims) if d.text == a.dimension
+            )
+            return f"int({owner}_.shape().at({axis}))"
+        p = a.slot
+        assert p is not None
+        name = f"{p.name}_"
+        if p.kind == "ints":
+            element = re.sub(r"(const )|( \*)", "", a.type)
+            element = "int64_t" if element == "void" else element
+            parameters.setdefault(p.name, f"std::vector<{element}> {name}")
+            return f"{name}.data()"
+        if p.kind == "tensors":
+            if p.name not in parameters:
+                parameters[p.name] = f"const std::vector<Tensor> &{name}"
+                setup.append(f"std::vector<detail::TensorHandle> {name}handles;")
+                setup.append(f"std::vector<infiniopTensorDescriptor_t> {name}described;")
+                setup.append(f"std::vector<const void *> {name}data;")
+                setup.append(f"for (const Tensor &one : {name}) {{")
+                setup.append(f"  {name}handles.push_back(one.descriptor());")
+                setup.append(f"  {name}described.push_back({name}handles.back().get());")
+                setup.append(f"  {name}data.push_back(one.data());")
+                setup.append("}")
+            return f"{name}described.data()" if function == "create" else f"{name}data.data()"
+        if p.is_tensor:
+            pointer = name if p.optional else f"&{name}"
+            if p.name not in parameters:
+                parameters[p.name] = f"const Tensor {'*' if p.optional else '&'}{name}"
+                if any(b.slot is p for b in form.create):
+                    setup.append(f"const auto {name}described = detail::describe({pointer});")
+            if function == "create":
+                return f"{name}described.get()"
+            address = f"detail::address({pointer})"
+            plain = a.type in ("void *", "const void *")
+            return address if plain else f"static_cast<{a.type}>({address})"
+        parameters.setdefault(p.name, f"{a.type.removeprefix('const ')} {name}")
+        return name
+
+    created = [argument(a, "create") for a in form.create]
+    executed = [argument(a, "execute") for a in form.execute]
+    base, owner = c.base, c.of or c.base
+    first = next(p for p in schema.tensors if p.kind == "tensor")
+    tensor = f"{first.name}_"
+    given = ", ".join([*parameters.values(), "const Stream &stream = {}"])
+    body = [
+        f"Context::Guard guard({tensor}.device());",
+        "const detail::Handle handle;",
+        *setup,
+        f"infiniop{owner}Descriptor_t made = nullptr;",
+        f"check(infiniopCreate{base}Descriptor({', '.join(['handle', '&made', *created])}));",
+        f"const detail::Descriptor descriptor(made, infiniopDestroy{owner}Descriptor);",
+    ]
+    workspace = []
+    if c.workspace:
+        body += [
+            "size_t bytes = 0;",
+            f"check(infiniopGet{owner}WorkspaceSize(made, &bytes));",
+            "const detail::Workspace workspace(bytes, stream);",
+        ]
+        workspace = ["workspace.get()", "bytes"]
+    body.append(f"check(infiniop{base}({', '.join(['made', *workspace, *executed, 'stream.get()'])}));")
+    name = schema.name + ("_" if schema.name in _RESERVED else "")
+    return "\n".join([f"inline void {name}({given}) {{", *(f"  {line}" for line in body), "}"])
+
+
+# Operators whose names C++ keeps for itself.
+_RESERVED = ("and", "or", "not", "xor", "float", "double", "int")
