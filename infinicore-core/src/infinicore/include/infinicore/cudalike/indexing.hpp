@@ -1,0 +1,548 @@
+// cudalike/indexing.hpp -- embedding, gather, index_select, index_add, scatter, cat and masked_select, and
+// what writes new tokens into a KV cache. An index out of range reads as zero and is not written: a device
+// cannot raise.
+#pragma once
+#include <infinicore/operators/cat.h>
+#include <infinicore/operators/embedding.h>
+#include <infinicore/operators/gather.h>
+#include <infinicore/operators/index_add.h>
+#include <infinicore/operators/index_select.h>
+#include <infinicore/operators/kv_caching.h>
+#include <infinicore/operators/masked_select.h>
+#include <infinicore/operators/paged_caching.h>
+#include <infinicore/operators/scatter.h>
+
+#include "elementwise.hpp"
+#include "reduce.hpp"
+
+namespace infini::cudalike {
+
+constexpr unsigned index_threads = 256;
+
+inline dim3 thread_grid(uint32_t count) {
+  return blocks(ceil_div(count, index_threads));
+}
+
+// ---- one element of a source per element of the output
+// --------------------------------------------------------------
+
+// out[...] = in[... index[...] ...]: the layout has places in out, in (without the indexed axis) and index.
+template <class T> __global__ void take_kernel(T *out, const T *in, IntegerReader index, Layout<3> layout,
+                                               int64_t axis_stride, int64_t axis_size) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= layout.count) return;
+  int64_t at[3];
+  layout.locate(i, at);
+  const int64_t chosen = index.at(at[2]);
+  out[at[0]] = chosen >= 0 && chosen < axis_size ? in[at[1] + chosen * axis_stride] : T{};
+}
+
+// The same by vectors, where a whole row is chosen and all rows are contiguous: embedding of a token.
+template <class T> __global__ void take_rows_kernel(T *out, const T *in, IntegerReader index,
+                                                    Layout<2> layout, int64_t row_stride, int64_t rows,
+                                                    int64_t length) {
+  int64_t at[2];
+  layout.locate(blockIdx.x, at);
+  const int64_t chosen = index.at(at[1]);
+  const bool known = chosen >= 0 && chosen < rows;
+  for (int64_t i = threadIdx.x; i < length; i += blockDim.x)
+    out[at[0] + i] = known ? in[chosen * row_stride + i] : T{};
+}
+
+template <class T> void run_take(const char *op, const Space<3> &space, const infini_tensor &out,
+                                 const infini_tensor &in, const infini_tensor &index, int64_t axis,
+                                 Stream stream) {
+  for (const Layout<3> &layout : space.parts(op))
+    launch(take_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream,
+           static_cast<T *>(out.data), static_cast<const T *>(in.data), integers(&index, 1), layout,
+           in.strides[axis], in.shape[axis]);
+}
+using RunTake = decltype(&run_take<uint8_t>);
+
+inline RunTake take_of(const char *op, int32_t dtype) {
+  return dispatch<Sizes>(op, dtype, [](auto t) -> RunTake { return run_take<typename decltype(t)::type>; });
+}
+
+class Embedding {
+ public:
+  explicit Embedding(const infini_embedding_args &call) : run_(take_of("embedding", call.out->dtype)) {
+    const int32_t last = call.out->ndim - 1;
+    for (int32_t d = 0; d < last; ++d) {
+      space_.dims.push_back({call.out->shape[d], {call.out->strides[d], 0, call.input->strides[d]}});
+      tokens_.dims.push_back({call.out->shape[d], {call.out->strides[d], call.input->strides[d]}});
+    }
+    space_.dims.push_back({call.out->shape[last], {call.out->strides[last], call.weight->strides[1], 0}});
+    const int64_t size = dtype_size(call.out->dtype), width = 16 / size;
+    rows_ = call.out->strides[last] == 1 && call.weight->strides[1] == 1 &&
+            call.weight->shape[1] % width == 0 && call.weight->strides[0] % width == 0;
+    for (auto &d : tokens_.dims) {
+      rows_ = rows_ && d.strides[0] % width == 0;
+      d.strides[0] /= width;
+    }
+    space_.reorder();
+    tokens_.merge();
+  }
+
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_embedding_args &call, void *, infinirtStream_t stream) const {
+    const infini_tensor &table = *call.weight;
+    if (!rows_ || !is_aligned(call.out->data, 16) || !is_aligned(table.data, 16))
+      return run_("embedding", space_, *call.out, table, *call.input, 0, native(stream));
+    const int64_t width = 16 / dtype_size(table.dtype), length = table.shape[1] / width;
+    for (const Layout<2> &layout : tokens_.parts("embedding"))
+      launch(take_rows_kernel<bytes16>, blocks(layout.count), dim3(threads_for(length, 1)), 0, native(stream),
+             static_cast<bytes16 *>(call.out->data), static_cast<const bytes16 *>(table.data),
+             integers(call.input, 1), layout, table.strides[0] / width, table.shape[0], length);
+  }
+
+ private:
+  Space<3> space_;
+  Space<2> tokens_;
+  bool rows_;
+  RunTake run_;
+};
+
+class Gather {
+ public:
+  explicit Gather(const infini_gather_args &call) : run_(take_of("gather", call.out->dtype)) {
+    for (int32_t d = 0; d < call.out->ndim; ++d)
+      space_.dims.push_back(
+          {call.out->shape[d],
+           {call.out->strides[d], d == call.dim ? 0 : call.input->strides[d], call.index->strides[d]}});
+    space_.reorder();
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_gather_args &call, void *, infinirtStream_t stream) const {
+    run_("gather", space_, *call.out, *call.input, *call.index, call.dim, native(stream));
+  }
+
+ private:
+  Space<3> space_;
+  RunTake run_;
+};
+
+class IndexSelect {
+ public:
+  explicit IndexSelect(const infini_index_select_args &call)
+      : run_(take_of("index_select", call.out->dtype)) {
+    for (int32_t d = 0; d < call.out->ndim; ++d)
+      space_.dims.push_back({call.out->shape[d],
+                             {call.out->strides[d], d == call.dim ? 0 : call.input->strides[d],
+                              d == call.dim ? call.index->strides[0] : 0}});
+    space_.reorder();
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_index_select_args &call, void *, infinirtStream_t stream) const {
+    run_("index_select", space_, *call.out, *call.input, *call.index, call.dim, native(stream));
+  }
+
+ private:
+  Space<3> space_;
+  RunTake run_;
+};
+
+// ---- several sources into one output
+// --------------------------------------------------------------------------------
+
+template <class T> __global__ void copy_kernel(T *out, const T *in, Layout<2> layout) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= layout.count) return;
+  int64_t at[2];
+  layout.locate(i, at);
+  out[at[0]] = in[at[1]];
+}
+
+template <class T>
+void run_copy(const char *op, const Space<2> &space, void *out, const void *in, Stream stream) {
+  for (const Layout<2> &layout : space.parts(op))
+    launch(copy_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream, static_cast<T *>(out),
+           static_cast<const T *>(in), layout);
+}
+using RunCopy = decltype(&run_copy<uint8_t>);
+
+inline RunCopy copy_of(const char *op, int32_t dtype) {
+  return dispatch<Sizes>(op, dtype, [](auto t) -> RunCopy { return run_copy<typename decltype(t)::type>; });
+}
+
+class Cat {
+ public:
+  explicit Cat(const infini_cat_args &call) : run_(copy_of("cat", call.out->dtype)) {
+    int64_t begin = 0;
+    for (int64_t i = 0; i < call.tensors->count; ++i) {
+      const infini_tensor &part = call.tensors->items[i];
+      Space<2> space;
+      for (int32_t d = 0; d < part.ndim; ++d)
+        space.dims.push_back({part.shape[d], {call.out->strides[d], part.strides[d]}});
+      parts_.push_back({space.reorder(), begin * call.out->strides[call.dim] * dtype_size(call.out->dtype)});
+      begin += part.shape[call.dim];
+    }
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_cat_args &call, void *, infinirtStream_t stream) const {
+    for (size_t i = 0; i < parts_.size(); ++i)
+      run_("cat", parts_[i].space, static_cast<char *>(call.out->data) + parts_[i].offset,
+           call.tensors->items[i].data, native(stream));
+  }
+
+ private:
+  struct Part {
+    Space<2> space;
+    int64_t offset;  // bytes
+  };
+  std::vector<Part> parts_;
+  RunCopy run_;
+};
+
+// ---- KV caches
+// --------------------------------------------------------------------------------------------------------
+
+// New tokens of a dense cache: places in k_cache, v_cache, k and v, and which sequence.
+template <class T> __global__ void dense_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
+                                                      IntegerReader past, Layout<5> layout, int64_t room,
+                                                      int64_t k_stride, int64_t v_stride) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= layout.count) return;
+  int64_t at[5];
+  layout.locate(i, at);
+  const int64_t begin = past.at(at[4]);
+  if (begin < 0 || begin > room) return;
+  k_cache[at[0] + begin * k_stride] = k[at[2]];
+  v_cache[at[1] + begin * v_stride] = v[at[3]];
+}
+
+class KvCaching {
+ public:
+  explicit KvCaching(const infini_kv_caching_args &call)
+      : run_(dispatch<Sizes>("kv_caching", call.k->dtype,
+                             [](auto t) -> Run { return run<typename decltype(t)::type>; })) {
+    for (int d = 0; d < 4; ++d)
+      space_.dims.push_back({call.k->shape[d],
+                             {call.k_cache->strides[d], call.v_cache->strides[d], call.k->strides[d],
+                              call.v->strides[d], d == 0 ? call.past_kv_lengths->strides[0] : 0}});
+    space_.reorder();
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_kv_caching_args &call, void *, infinirtStream_t stream) const {
+    run_(space_, call, native(stream));
+  }
+
+ private:
+  using Run = void (*)(const Space<5> &, const infini_kv_caching_args &, Stream);
+  template <class T>
+  static void run(const Space<5> &space, const infini_kv_caching_args &call, Stream stream) {
+    for (const Layout<5> &layout : space.parts("kv_caching"))
+      launch(dense_cache_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream,
+             static_cast<T *>(call.k_cache->data), static_cast<T *>(call.v_cache->data),
+             static_cast<const T *>(call.k->data), static_cast<const T *>(call.v->data),
+             integers(call.past_kv_lengths, 1), layout, call.k_cache->shape[2] - call.k->shape[2],
+             call.k_cache->strides[2], call.v_cache->strides[2]);
+  }
+  Space<5> space_;
+  Run run_;
+};
+
+// New tokens of a paged cache: a slot is a page and a place in it; a negative one is skipped.
+struct PageStrides {
+  int64_t page, place;
+};
+template <class T> __global__ void paged_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
+                                                      IntegerReader slots, Layout<5> layout,
+                                                      int64_t page_size, int64_t slot_count,
+                                                      PageStrides k_strides, PageStrides v_strides) {
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= layout.count) return;
+  int64_t at[5];
+  layout.locate(i, at);
+  const int64_t slot = slots.at(at[4]);
+  if (slot < 0 || slot >= slot_count) return;
+  const int64_t page = slot / page_size, place = slot % page_size;
+  k_cache[at[0] + page * k_strides.page + place * k_strides.place] = k[at[2]];
+  v_cache[at[1] + page * v_strides.page + place * v_strides.place] = v[at[3]];
+}
+
+class PagedCaching {
+ public:
+  explicit PagedCaching(const infini_paged_caching_args &call) : size_(dtype_size(call.k->dtype)) {
+    // Rows of a head move 16 bytes at a time where they can.
+    int64_t width = 16 / size_;
+    for (const infini_tensor *t : {call.k_cache, call.v_cache, call.k, call.v}) {
+      const int last = t->ndim - 1;
+      bool fits = t->strides[last] == 1 && t->shape[last] % width == 0;
+      for (int d = 0; d < last; ++d) fits = fits && t->strides[d] % width == 0;
+      if (!fits) width = 1;
+    }
+    width_ = width;
+    const int64_t w = width_;
+    space_.dims.push_back(
+        {call.k->shape[0],
+         {0, 0, call.k->strides[0] / w, call.v->strides[0] / w, call.slot_mapping->strides[0]}});
+    space_.dims.push_back({call.k->shape[1],
+                           {call.k_cache->strides[1] / w, call.v_cache->strides[1] / w,
+                            call.k->strides[1] / w, call.v->strides[1] / w, 0}});
+    if (w > 1)
+      space_.dims.push_back({call.k->shape[2] / w, {1, 1, 1, 1, 0}});
+    else
+      space_.dims.push_back(
+          {call.k->shape[2],
+           {call.k_cache->strides[3], call.v_cache->strides[3], call.k->strides[2], call.v->strides[2], 0}});
+    space_.merge();
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_paged_caching_args &call, void *, infinirtStream_t stream) const {
+    bool aligned = width_ > 1;
+    for (const infini_tensor *t : {call.k_cache, call.v_cache, call.k, call.v})
+      aligned = aligned && is_aligned(t->data, 16);
+    if (width_ > 1 && !aligned) {
+      // The plan counted vectors; this call's addresses allow none. Rare: a view that begins in between.
+      PagedCaching single(call, 1);
+      return single.execute(call, nullptr, stream);
+    }
+    if (aligned) return run<bytes16>(call, native(stream));
+    const auto f = dispatch<Sizes>("paged_caching", call.k->dtype,
+                                   [](auto t) { return &PagedCaching::run<typename decltype(t)::type>; });
+    (this->*f)(call, native(stream));
+  }
+
+ private:
+  PagedCaching(const infini_paged_caching_args &call, int64_t) : size_(dtype_size(call.k->dtype)), width_(1) {
+    space_.dims.push_back(
+        {call.k->shape[0], {0, 0, call.k->strides[0], call.v->strides[0], call.slot_mapping->strides[0]}});
+    for (int d = 1; d < 3; ++d)
+      space_.dims.push_back({call.k->shape[d],
+                             {call.k_cache->strides[d == 1 ? 1 : 3], call.v_cache->strides[d == 1 ? 1 : 3],
+                              call.k->strides[d], call.v->strides[d], 0}});
+    space_.merge();
+  }
+
+  template <class T> void run(const infini_paged_caching_args &call, Stream stream) const {
+    const int64_t page_size = call.k_cache->shape[2], w = width_;
+    for (const Layout<5> &layout : space_.parts("paged_caching"))
+      launch(paged_cache_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream,
+             static_cast<T *>(call.k_cache->data), static_cast<T *>(call.v_cache->data),
+             static_cast<const T *>(call.k->data), static_cast<const T *>(call.v->data),
+             integers(call.slot_mapping, 1), layout, page_size, call.k_cache->shape[0] * page_size,
+             PageStrides{call.k_cache->strides[0] / w, call.k_cache->strides[2] / w},
+             PageStrides{call.v_cache->strides[0] / w, call.v_cache->strides[2] / w});
+  }
+
+  int64_t size_, width_ = 1;
+  Space<5> space_;
+};
+
+// ---- updates: a copy of the input, then one thread per line along the axis, so that equal indices never
+// meet ----------
+
+// line by line: places in out, index and source, each without the axis; one dtype of numbers.
+template <class T, int reduction>  // 0: replace, 1: add, 2: multiply
+__global__ void update_kernel(T *out, IntegerReader index, const T *source, Layout<3> lines,
+                              int64_t out_stride, int64_t out_size, int64_t index_stride,
+                              int64_t source_stride, int64_t count, double alpha) {
+  using C = compute_t<T>;
+  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
+  if (i >= lines.count) return;
+  int64_t at[3];
+  lines.locate(i, at);
+  for (int64_t j = 0; j < count; ++j) {
+    const int64_t chosen = index.at(at[1] + j * index_stride);
+    if (chosen < 0 || chosen >= out_size) continue;
+    T &target = out[at[0] + chosen * out_stride];
+    const T value = source[at[2] + j * source_stride];
+    if constexpr (reduction == 0)
+      target = value;
+    else if constexpr (reduction == 2)
+      target = store<T>(C(load(target) * load(value)));
+    else if constexpr (is_complex<T>)
+      target = store<T>(load(target) + load(value) * C{typename C::part(alpha), 0});
+    else if constexpr (std::is_integral_v<C>)
+      target = C(load(target) + load(value) * C(int64_t(alpha)));
+    else
+      target = store<T>(load(target) + load(value) * C(alpha));
+  }
+}
+
+class IndexAdd {
+ public:
+  explicit IndexAdd(const infini_index_add_args &call)
+      : all_(Space<2>({call.out, call.input}).reorder()),
+        copy_(copy_of("index_add", call.out->dtype)),
+        run_(dispatch<Modular>("index_add", call.out->dtype,
+                               [](auto t) -> Run { return run<typename decltype(t)::type>; })) {
+    for (int32_t d = 0; d < call.out->ndim; ++d)
+      if (d != call.dim)
+        lines_.dims.push_back({call.out->shape[d], {call.out->strides[d], 0, call.source->strides[d]}});
+    lines_.reorder();
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_index_add_args &call, void *, infinirtStream_t stream) const {
+    if (call.out->data != call.input->data)
+      copy_("index_add", all_, call.out->data, call.input->data, native(stream));
+    run_(lines_, call, native(stream));
+  }
+
+ private:
+  using Run = void (*)(const Space<3> &, const infini_index_add_args &, Stream);
+  template <class T>
+  static void run(const Space<3> &space, const infini_index_add_args &call, Stream stream) {
+    for (const Layout<3> &lines : space.parts("index_add"))
+      launch(update_kernel<T, 1>, thread_grid(lines.count), dim3(index_threads), 0, stream,
+             static_cast<T *>(call.out->data), integers(call.index, 1),
+             static_cast<const T *>(call.source->data), lines, call.out->strides[call.dim],
+             call.out->shape[call.dim], call.index->strides[0], call.source->strides[call.dim],
+             call.index->shape[0], call.alpha);
+  }
+  Space<2> all_;
+  Space<3> lines_;
+  RunCopy copy_;
+  Run run_;
+};
+
+class Scatter {
+ public:
+  explicit Scatter(const infini_scatter_args &call)
+      : all_(Space<2>({call.out, call.input}).reorder()), copy_(copy_of("scatter", call.out->dtype)) {
+    for (int32_t d = 0; d < call.out->ndim; ++d)
+      if (d != call.dim)
+        lines_.dims.push_back(
+            {call.index->shape[d], {call.out->strides[d], call.index->strides[d], call.src->strides[d]}});
+    lines_.reorder();
+    const auto with = [&](auto reduction) {
+      constexpr int which = decltype(reduction)::value;
+      using Set = std::conditional_t<which == 0, Sizes, Modular>;
+      return dispatch<Set>("scatter", call.out->dtype,
+                           [](auto t) -> Run { return run<typename decltype(t)::type, which>; });
+    };
+    run_ = call.reduction == 0   ? with(std::integral_constant<int, 0>())
+           : call.reduction == 1 ? with(std::integral_constant<int, 1>())
+                                 : with(std::integral_constant<int, 2>());
+  }
+  uint64_t workspace() const { return 0; }
+  void execute(const infini_scatter_args &call, void *, infinirtStream_t stream) const {
+    if (call.out->data != call.input->data)
+      copy_("scatter", all_, call.out->data, call.input->data, native(stream));
+    run_(lines_, call, native(stream));
+  }
+
+ private:
+  using Run = void (*)(const Space<3> &, const infini_scatter_args &, Stream);
+  template <class T, int reduction>
+  static void run(const Space<3> &space, const infini_scatter_args &call, Stream stream) {
+    for (const Layout<3> &lines : space.parts("scatter"))
+      launch(update_kernel<T, reduction>, thread_grid(lines.count), dim3(index_threads), 0, stream,
+             static_cast<T *>(call.out->data), integers(call.index, 1),
+             static_cast<const T *>(call.src->data), lines, call.out->strides[call.dim],
+             call.out->shape[call.dim], call.index->strides[call.dim], call.src->strides[call.dim],
+             call.index->shape[call.dim], 1.0);
+  }
+  Space<2> all_;
+  Space<3> lines_;
+  RunCopy copy_;
+  Run run_;
+};
+
+// ---- masked_select: count per block, sum the counts, then each block knows where it writes
+// ----------------------------
+
+constexpr int64_t selected_per_block = 4096;
+
+template <class T>
+__global__ void count_selected(const uint8_t *mask, Layout<2> layout, int64_t *counts, int64_t first_block) {
+  const int64_t begin = blockIdx.x * selected_per_block;
+  int64_t found = 0;
+  for (int64_t i = begin + threadIdx.x; i < begin + selected_per_block && i < layout.count; i += blockDim.x) {
+    int64_t at[2];
+    layout.locate(uint32_t(i), at);
+    found += mask[at[1]] != 0;
+  }
+  found = block_sum(found);
+  if (threadIdx.x == 0) counts[first_block + blockIdx.x] = found;
+}
+
+// One warp turns counts into where each block begins.
+__global__ void begin_of_blocks(int64_t *counts, int64_t blocks) {
+  int64_t before = 0;
+  for (int64_t base = 0; base < blocks; base += warp_width) {
+    const int64_t i = base + threadIdx.x;
+    const int64_t mine = i < blocks ? counts[i] : 0;
+    int64_t sum = mine;  // of this lane and those below
+    for (unsigned delta = 1; delta < warp_width; delta *= 2) {
+      const int64_t below = shuffle_up(sum, delta);
+      if (threadIdx.x >= delta) sum += below;
+    }
+    if (i < blocks) counts[i] = before + sum - mine;
+    before += shuffle(sum, warp_width - 1);
+  }
+}
+
+// One warp per block, in order.
+template <class T> __global__ void write_selected(T *out, int64_t room, int64_t out_stride, const T *in,
+                                                  const uint8_t *mask, Layout<2> layout,
+                                                  const int64_t *begins, int64_t first_block) {
+  const int64_t begin = blockIdx.x * selected_per_block;
+  int64_t next = begins[first_block + blockIdx.x];
+  for (int64_t base = begin; base < begin + selected_per_block && base < layout.count; base += warp_width) {
+    const int64_t i = base + threadIdx.x;
+    int64_t at[2] = {0, 0};
+    if (i < layout.count) layout.locate(uint32_t(i), at);
+    const bool chosen = i < layout.count && mask[at[1]] != 0;
+    int32_t sum = chosen;
+    for (unsigned delta = 1; delta < warp_width; delta *= 2) {
+      const int32_t below = shuffle_up(sum, delta);
+      if (threadIdx.x >= delta) sum += below;
+    }
+    const int64_t place = next + sum - 1;
+    if (chosen && place < room) out[place * out_stride] = in[at[0]];
+    next += shuffle(sum, warp_width - 1);
+  }
+}
+
+class MaskedSelect {
+ public:
+  explicit MaskedSelect(const infini_masked_select_args &call)
+      : space_(Space<2>({call.input, call.mask}).merge()),
+        run_(dispatch<Sizes>("masked_select", call.out->dtype,
+                             [](auto t) -> Run { return run<typename decltype(t)::type>; })) {
+    for (const Layout<2> &layout : space_.parts("masked_select"))
+      blocks_ += ceil_div(layout.count, selected_per_block);
+  }
+  uint64_t workspace() const { return uint64_t(blocks_) * sizeof(int64_t); }
+  void execute(const infini_masked_select_args &call, void *workspace, infinirtStream_t stream) const {
+    if (blocks_ > 0) run_(*this, call, static_cast<int64_t *>(workspace), native(stream));
+  }
+
+ private:
+  using Run = void (*)(const MaskedSelect &, const infini_masked_select_args &, int64_t *, Stream);
+  template <class T> static void run(const MaskedSelect &plan, const infini_masked_select_args &call,
+                                     int64_t *counts, Stream stream) {
+    auto mask = static_cast<const uint8_t *>(call.mask->data);
+    int64_t first = 0;
+    for (const Layout<2> &layout : plan.space_.parts("masked_select")) {
+      launch(count_selected<T>, blocks(ceil_div(layout.count, selected_per_block)), dim3(index_threads), 0,
+             stream, mask, layout, counts, first);
+      first += ceil_div(layout.count, selected_per_block);
+    }
+    launch(begin_of_blocks, dim3(1), dim3(warp_width), 0, stream, counts, plan.blocks_);
+    first = 0;
+    for (const Layout<2> &layout : plan.space_.parts("masked_select")) {
+      launch(write_selected<T>, blocks(ceil_div(layout.count, selected_per_block)), dim3(warp_width), 0,
+             stream, static_cast<T *>(call.out->data), call.out->shape[0], call.out->strides[0],
+             static_cast<const T *>(call.input->data), mask, layout, static_cast<const int64_t *>(counts),
+             first);
+      first += ceil_div(layout.count, selected_per_block);
+    }
+  }
+  Space<2> space_;
+  int64_t blocks_ = 0;
+  Run run_;
+};
+
+INFINI_CUDALIKE_KERNEL(embedding, Embedding)
+INFINI_CUDALIKE_KERNEL(gather, Gather)
+INFINI_CUDALIKE_KERNEL(index_select, IndexSelect)
+INFINI_CUDALIKE_KERNEL(index_add, IndexAdd)
+INFINI_CUDALIKE_KERNEL(scatter, Scatter)
+INFINI_CUDALIKE_KERNEL(cat, Cat)
+INFINI_CUDALIKE_KERNEL(masked_select, MaskedSelect)
+INFINI_CUDALIKE_KERNEL(kv_caching, KvCaching)
+INFINI_CUDALIKE_KERNEL(paged_caching, PagedCaching)
+
+}  // namespace infini::cudalike
