@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from infinicore.testing import sim
-from infinicore.testing.sim.tables import Tables, alone
+from infinicore.testing.tables import Tables, alone
 
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 HERE = Path(__file__).parent

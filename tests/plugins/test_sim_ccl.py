@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from infinicore.errors import DeviceNotFound, DTypeError, Error, InvalidArgument, PeerFailed
-from infinicore.testing.sim.tables import alone
+from infinicore.testing.tables import alone
 
 SUM, PROD, MAX, MIN, AVG = range(5)
 F32, F64, I32 = 13, 14, 5
@@ -382,7 +382,7 @@ def test_a_rank_that_does_not_come_is_a_timeout(python: Callable[..., Any]) -> N
         """
         import ctypes, infinicore as ic
         from ctypes import byref, c_int32, c_void_p
-        from infinicore.testing.sim.tables import Tables
+        from infinicore.testing.tables import Tables
         tables = Tables.of("sim2")
         comms = (c_void_p * 2)()
         tables.ccl.init_all(2, (c_int32 * 2)(0, 1), comms)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infinicore.errors import DeviceNotFound, InvalidArgument, OutOfMemory, PeerFailed
-from infinicore.testing.sim.tables import alone
+from infinicore.testing.tables import alone
 
 H2D, D2H, D2D = 1, 2, 3
 GLOBAL, THREAD_LOCAL, RELAXED = range(3)
@@ -123,7 +123,7 @@ def test_a_host_touch_faults(python: Callable[..., Any], touch: str, working: bo
     done = python(
         f"""
         import ctypes, infinicore as ic
-        from infinicore.testing.sim.tables import Tables
+        from infinicore.testing.tables import Tables
         runtime = Tables.of("sim").runtime
         memory = ctypes.c_void_p()
         runtime.malloc_device(ctypes.c_uint64(1 << 26), ctypes.byref(memory))

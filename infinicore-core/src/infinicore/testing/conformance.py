@@ -13,7 +13,7 @@ import numpy as np
 import infinicore as ic
 from infinicore.schema import DTYPES, CallParameter, Parameter, Schema
 from infinicore.testing.strategies import NUMPY, PARTS, DrawnCall, DrawnTensor, decode, encode, itemsize
-from infinicore.testing.tolerance import Tolerance, mismatches, tolerance
+from infinicore.testing.tolerance import Tolerance, distance, mismatches, tolerance
 
 __all__ = ["WITNESSES", "Image", "agree", "check", "invoke", "judge", "place", "reference", "witness"]
 
@@ -195,7 +195,7 @@ def describe(
 
 def check(
     call: DrawnCall, device: ic.device, *, tolerances: Callable[[str, str], Tolerance] = tolerance
-) -> None:
+) -> float:
     """Run a call on a device and compare everything it did with what it should have done.
 
     Parameters
@@ -206,6 +206,11 @@ def check(
         Where to run it.
     tolerances
         ``(operator, dtype) -> Tolerance``.
+
+    Returns
+    -------
+    float
+        How far the worst element of the results lies from the reference, in units in the last place.
 
     Raises
     ------
@@ -235,8 +240,15 @@ def check(
             assert result is not None
             problems += differences(p, call.slots[p.index], result, device)
             got[p.index] = read(result, call.slots[p.index].dtype)
-    problems += judge(call, placed, got, tolerances)
+    want = reference(call)
+    problems += judge(call, placed, got, tolerances, want)
     assert not problems, f"{call} on {device}:\n  " + "\n  ".join(problems)
+    dtypes = [call.slots[p.index].dtype for p in schema.outputs]
+    errors = [
+        distance(got[p.index], array, PARTS.get(dtype, dtype))
+        for p, array, dtype in zip(schema.outputs, want, dtypes, strict=True)
+    ]
+    return max(errors)
 
 
 def judge(
@@ -244,6 +256,7 @@ def judge(
     placed: list[Any],
     got: dict[int, np.ndarray],
     tolerances: Callable[[str, str], Tolerance] = tolerance,
+    wanted: list[np.ndarray] | None = None,
 ) -> list[str]:
     """List what is wrong with the results of a call.
 
@@ -257,9 +270,11 @@ def judge(
         Output slot -> the values found there.
     tolerances
         ``(operator, dtype) -> Tolerance``.
+    wanted
+        What `reference` gives for the call, where that is known already.
     """
     schema, problems = call.schema, []
-    for p, want in zip(schema.outputs, reference(call), strict=True):
+    for p, want in zip(schema.outputs, reference(call) if wanted is None else wanted, strict=True):
         dtype, values = call.slots[p.index].dtype, got[p.index]
         if values.shape != want.shape:
             problems.append(f"{p.name}: shape {values.shape}, the reference has {want.shape}")

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +28,17 @@ from infinicore.schema import (
     Values,
 )
 
-__all__ = ["NUMPY", "DrawnCall", "DrawnTensor", "Layout", "calls", "layouts", "sizes", "tensors"]
+__all__ = [
+    "NUMPY",
+    "DrawnCall",
+    "DrawnTensor",
+    "Layout",
+    "calls",
+    "combinations",
+    "layouts",
+    "sizes",
+    "tensors",
+]
 
 #: Short name of a dtype -> the NumPy dtype that carries its values. The two narrow complex types have none
 #: of their own: complex64 carries values that are rounded to pairs of float8 or float16.
@@ -75,8 +87,8 @@ def decode(memory: np.ndarray, dtype: str) -> np.ndarray:
     memory = np.ascontiguousarray(memory).reshape(memory.shape)
     if dtype in ("c16", "c32"):
         part = NUMPY[PARTS[dtype]]
-        halves = memory.reshape(-1).view(part).reshape(*memory.shape, 2).astype(np.float32)
-        return (halves[..., 0] + 1j * halves[..., 1]).astype(np.complex64)
+        halves = memory.reshape(-1).view(part).astype(np.float32)
+        return halves.view(np.complex64).reshape(memory.shape)  # not a + 1j * b: NaN where b is infinite
     return memory.reshape(-1).view(NUMPY[dtype]).reshape(memory.shape)
 
 
@@ -110,6 +122,12 @@ class DrawnTensor:
     dtype: str
     layout: Layout
     values: np.ndarray | None = field(repr=False)
+    #: Makes the values again, for another dtype.
+    make: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
+
+    def retyped(self, dtype: str) -> DrawnTensor:
+        """Return the tensor as it would have been drawn with another dtype: the same layout, new values."""
+        return DrawnTensor(dtype, self.layout, self.make(dtype) if self.make is not None else None, self.make)
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))  # hypothesis would print every value
@@ -141,6 +159,27 @@ class DrawnCall:
     def resolved(self) -> Resolved:
         """Return what the signature makes of the call: final values, and full shapes of what broadcasts."""
         return self.schema.resolve([spec(value) for value in self.slots])
+
+    def retyped(self, dtypes: dict[str, str]) -> DrawnCall:
+        """Return the call as it would have been drawn with other dtypes.
+
+        Parameters
+        ----------
+        dtypes
+            Dtype word of the signature -> short name, as `combinations` gives them. Whether the operator
+            takes its other arguments with them too, `resolved` says.
+        """
+
+        def convert(parameter: Parameter, value: Any) -> Any:
+            if value is None or parameter.dtype not in dtypes:
+                return value
+            if isinstance(value, tuple):
+                return tuple(item.retyped(dtypes[parameter.dtype]) for item in value)
+            return value.retyped(dtypes[parameter.dtype])
+
+        slots = [convert(p, value) for p, value in zip(self.schema.parameters, self.slots, strict=True)]
+        same = {out: given for out, given in self.alias.items() if slots[out].dtype == slots[given].dtype}
+        return DrawnCall(self.schema, slots, self.give_out, same)
 
     def __repr__(self) -> str:
         words = [f"{p.name}={value!r}" for p, value in zip(self.schema.parameters, self.slots, strict=True)]
@@ -244,16 +283,29 @@ def tensors(
     layout = draw(layouts(shape, writable=written or own_values))
     if not valued:
         return DrawnTensor(dtype, layout, None)
-    if isinstance(elements, Values):
-        return DrawnTensor(dtype, layout, np.array(elements.items, NUMPY[dtype]).reshape(shape))
     # Elements that share memory hold one value: make the values of one and repeat them.
     own = tuple(1 if stride == 0 else size for size, stride in zip(shape, layout.strides, strict=True))
-    seed, wide = draw(st.integers(0, 2**32 - 1)), draw(st.booleans())
-    values = _numbers(seed, own, dtype, elements, wide, special)
-    return DrawnTensor(dtype, layout, np.broadcast_to(values, shape))
+    seed, wide = (0, False) if own_values else (draw(st.integers(0, 2**32 - 1)), draw(st.booleans()))
+
+    def make(dtype: str) -> np.ndarray:
+        if isinstance(elements, Values):
+            return np.array(elements.items, NUMPY[dtype]).reshape(shape)
+        return np.broadcast_to(_numbers(seed, own, dtype, elements, wide, special), shape)
+
+    return DrawnTensor(dtype, layout, make(dtype), make)
 
 
 # ---- calls ---------------------------------------------------------------------------------------
+
+
+def combinations(schema: Schema) -> Iterator[dict[str, str]]:
+    """Yield every combination of dtypes that a signature allows: its dtype words -> short names.
+
+    Words that stand for one dtype only are left out; the order is that of the signature.
+    """
+    words = {p.dtype: p.dtypes() for p in schema.tensors if len(p.dtypes()) > 1}
+    for choice in itertools.product(*words.values()):
+        yield dict(zip(words, choice, strict=True))
 
 
 class _Symbols:
@@ -371,7 +423,8 @@ def calls(
     schema
         The operator.
     dtypes
-        Dtype variable -> short name, to fix some: ``{"F": "bf16"}``.
+        Dtype word -> short name, to fix some: ``{"F": "bf16"}``. An output whose dtype nothing else says is
+        given then.
     dimensions
         Draws the dimensions about which the operator says nothing; `sizes` when absent.
     special
@@ -405,7 +458,7 @@ def calls(
         shape = _narrowed(draw, p, symbols.shape(p), keep=written or p.index == keeper)
         slots[p.index] = draw(tensors(shape, dtype, elements=elements, written=written, special=special))
 
-    return draw(_completed(schema, slots, symbols.dtypes))
+    return draw(_completed(schema, slots, symbols.dtypes, dtypes or {}))
 
 
 def _counted(schema: Schema, slots: list[Any], specs: list[Any]) -> list[Any]:
@@ -421,7 +474,9 @@ def _counted(schema: Schema, slots: list[Any], specs: list[Any]) -> list[Any]:
 
 
 @st.composite
-def _completed(draw: st.DrawFn, schema: Schema, slots: list[Any], dtypes: dict[str, str]) -> DrawnCall:
+def _completed(
+    draw: st.DrawFn, schema: Schema, slots: list[Any], dtypes: dict[str, str], asked: dict[str, str]
+) -> DrawnCall:
     """Add the outputs: allocated by the operator, given, or one of the inputs."""
     outs = [p for p in schema.parameters if p.role == "out"]
     specs = [spec(value) for value in slots]
@@ -429,7 +484,9 @@ def _completed(draw: st.DrawFn, schema: Schema, slots: list[Any], dtypes: dict[s
     # A dtype that no input fixes is the caller's choice, made by giving the output.
     fixed = {p.dtype for p in schema.tensors if p.role != "out"}
     for p in outs:
-        if p.dtype in fixed or p.dtypes() == (p.dtype,) or not (given or schema.shape is None):
+        if p.dtype in fixed or p.dtypes() == (p.dtype,):
+            continue
+        if not (given or schema.shape is None or p.dtype in asked):
             continue
         if schema.shape is not None:
             shape = schema.resolve(specs).specs[p.index].shape

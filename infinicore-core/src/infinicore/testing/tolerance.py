@@ -12,7 +12,7 @@ import numpy as np
 
 from infinicore.testing.strategies import NUMPY
 
-__all__ = ["EXACT", "Tolerance", "mismatches", "spacing", "tolerance"]
+__all__ = ["EXACT", "Tolerance", "distance", "mismatches", "spacing", "tolerance"]
 
 
 @dataclass(frozen=True)
@@ -235,3 +235,28 @@ def mismatches(got: np.ndarray, want: np.ndarray, allowed: Tolerance, dtype: str
         same = (value == rounded) | (np.isnan(value) & np.isnan(rounded))  # float8 overflows to NaN
         close = np.isfinite(want) & ((np.isfinite(value) & near) | at_limit)
     return ~(same | close)
+
+
+def distance(got: np.ndarray, want: np.ndarray, dtype: str) -> float:
+    """Measure how far the worst finite element lies from the reference.
+
+    Parameters
+    ----------
+    got, want, dtype
+        As in `mismatches`.
+
+    Returns
+    -------
+    float
+        In units in the last place of the reference, 0 for results that are no floats.
+    """
+    if got.dtype.kind in "biu":
+        return 0.0
+    if got.dtype.kind == "c":
+        return max(distance(got.real, want.real, dtype), distance(got.imag, want.imag, dtype))
+    part = NUMPY[dtype]
+    with np.errstate(all="ignore"):
+        value, want = got.astype(np.float64), want.astype(np.float64)
+        finite = np.isfinite(value) & np.isfinite(want)
+        value, want = value[finite], want[finite]
+        return float(np.max(np.abs(value - want) / spacing(want, part), initial=0.0))

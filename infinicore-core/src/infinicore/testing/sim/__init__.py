@@ -94,7 +94,7 @@ class hold:
 
     def __init__(self, stream: Stream) -> None:
         import infinicore
-        from infinicore.testing.sim.tables import Tables
+        from infinicore.testing.tables import Tables
 
         self._ccl = Tables.of(stream.device.type).ccl
         self._communicators = (ctypes.c_void_p * 2)()

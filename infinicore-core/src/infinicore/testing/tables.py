@@ -59,14 +59,17 @@ class Table:
     """A table of functions that return a status: each is a method that raises what the status stands for.
 
     Arguments are ctypes values, integers (for what C declares as ``int32_t``) or None. A member that may
-    answer "not ready" returns False for that, and every member returns True when it succeeds.
+    answer "not ready" returns False for that, and every member returns True when it succeeds. Members that the
+    plug-in left out are no attributes.
     """
 
     def __init__(self, address: int, members: tuple[str, ...]) -> None:
-        header = 8  # bytes of infini_header
-        pointers = (ctypes.c_void_p * len(members)).from_address(address + header)
-        for name, pointer in zip(members, pointers, strict=True):
-            setattr(self, name, self._method(name, pointer))
+        header, pointer = 8, ctypes.sizeof(ctypes.c_void_p)  # bytes of infini_header, and of each member
+        reaches = (ctypes.c_uint32.from_address(address).value - header) // pointer
+        pointers = (ctypes.c_void_p * min(len(members), reaches)).from_address(address + header)
+        for name, function in zip(members, pointers, strict=False):  # an older plug-in's table is shorter
+            if function is not None:
+                setattr(self, name, self._method(name, function))
 
     @staticmethod
     def _method(name: str, pointer: int) -> Any:
@@ -102,10 +105,15 @@ class Tables:
     @classmethod
     def of(cls, name: str) -> Tables:
         """The tables of backend `name`, which is opened first."""
-        plugin = infinicore.backends[name].open().plugin
-        assert plugin is not None  # it is ready
-        capsule = importlib.import_module(plugin.module).capsule
-        return cls(_Backend.from_address(_address(capsule)))
+        backend = infinicore.backends[name].open()
+        assert backend.plugin is not None  # it is ready
+        if backend.plugin.module:
+            address = _address(importlib.import_module(backend.plugin.module).capsule)
+        else:  # a library of INFINICORE_BACKEND_PATH
+            function = ctypes.CDLL(backend.distribution).infinicore_backend
+            function.restype = ctypes.c_void_p
+            address = function()
+        return cls(_Backend.from_address(address))
 
 
 def _address(capsule: object) -> int:
