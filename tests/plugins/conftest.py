@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -12,14 +11,13 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import byref, c_int32, c_uint64, c_void_p
+from ctypes import c_int32, c_void_p
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from infinicore.testing import sim
-from infinicore.testing.tables import Tables, alone
+from infinicore.testing.tables import Runtime, alone
 
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 HERE = Path(__file__).parent
@@ -88,55 +86,8 @@ def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
     return run
 
 
-class Runtime:
-    """The runtime table of `sim` with results instead of out parameters; frees what a test made."""
-
-    def __init__(self, name: str) -> None:
-        self.tables = Tables.of(name)
-        self.table, self.ccl = self.tables.runtime, self.tables.ccl
-        self.undo: list[Callable[[], object]] = []
-
-    def __getattr__(self, member: str) -> Any:
-        return getattr(self.table, member)
-
-    def make(self, member: str, *arguments: object, free: str | None = None) -> c_void_p:
-        out = c_void_p()
-        getattr(self.table, member)(*arguments, byref(out))
-        if free is not None:
-            self.undo.append(lambda: getattr(self.table, free)(out))
-        return out
-
-    def memory(self, size: int) -> c_void_p:
-        return self.make("malloc_device", c_uint64(size), free="free_device")
-
-    def pinned(self, size: int) -> ctypes.Array[ctypes.c_char]:
-        address = self.make("malloc_host", c_uint64(size), free="free_host")
-        return (ctypes.c_char * size).from_address(address.value)
-
-    def stream(self) -> c_void_p:
-        return self.make("stream_create", 0, free="stream_destroy")
-
-    def event(self, flags: int = 0) -> c_void_p:
-        return self.make("event_create", flags, free="event_destroy")
-
-    def write(self, target: c_void_p, content: bytes) -> None:
-        self.memcpy_sync(target, content, c_uint64(len(content)), 1)
-
-    def read(self, source: c_void_p, size: int) -> bytes:
-        content = ctypes.create_string_buffer(size)
-        self.memcpy_sync(content, source, c_uint64(size), 2)
-        return content.raw
-
-    def copy(self, target: object, source: object, size: int, kind: int, stream: c_void_p | None) -> None:
-        self.memcpy_async(target, source, c_uint64(size), kind, stream)
-
-    def fill(self, target: c_void_p, value: int, size: int, stream: c_void_p | None) -> None:
-        self.memset_async(target, value, c_uint64(size), stream)
-
-    def free_bytes(self) -> int:
-        free, total = c_uint64(), c_uint64()
-        self.memory_info(byref(free), byref(total))
-        return free.value
+class SimulatedRuntime(Runtime):
+    """The tables of `sim`, whose ranks may share a device: that gives a way to keep a stream busy."""
 
     def gate(self, stream: c_void_p) -> Callable[[], None]:
         """Make a stream wait until the returned function is called."""
@@ -159,15 +110,8 @@ class Runtime:
 
 
 @pytest.fixture
-def runtime() -> Iterator[Runtime]:
+def runtime() -> Iterator[SimulatedRuntime]:
     sim.enable()
-    made = Runtime("sim")
+    made = SimulatedRuntime("sim")
     yield made
-
-    @alone
-    def undo() -> None:
-        made.set_device(0)
-        for step in reversed(made.undo):
-            step()
-
-    undo()
+    alone(made.close)()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +12,23 @@ from typing import Any
 import numpy as np
 
 import infinicore as ic
+from infinicore._dispatch import Operator
 from infinicore.schema import DTYPES, CallParameter, Parameter, Schema
 from infinicore.testing.strategies import NUMPY, PARTS, DrawnCall, DrawnTensor, decode, encode, itemsize
 from infinicore.testing.tolerance import Tolerance, distance, mismatches, tolerance
 
-__all__ = ["WITNESSES", "Image", "agree", "check", "invoke", "judge", "place", "reference", "witness"]
+__all__ = [
+    "WITNESSES",
+    "Image",
+    "Launch",
+    "agree",
+    "check",
+    "invoke",
+    "judge",
+    "place",
+    "reference",
+    "witness",
+]
 
 
 # ---- on a device ---------------------------------------------------------------------------------
@@ -146,6 +159,74 @@ def invoke(
     return result if isinstance(result, tuple) else (result,)
 
 
+@functools.lru_cache(maxsize=None)  # an operator lives as long as the process
+def operator_of(schema: Schema) -> Operator:
+    """Return the operator itself, where `infinicore.ops` has a function over it."""
+    return Operator(schema)
+
+
+class Launch:
+    """A call on a device: it has its tensors when it is made, runs when it is called, any number of times.
+
+    Attributes
+    ----------
+    call : DrawnCall
+    device : device
+    placed : list
+        The memory of its tensors, from `place`.
+    slots : list
+        What the call passes: a tensor, a list of tensors, a scalar or None per slot.
+    returned : dict of int to Tensor
+        Output slot -> what came back last.
+    """
+
+    def __init__(self, call: DrawnCall, device: ic.device) -> None:
+        self.call, self.device = call, device
+        self.placed = place(call, lambda drawn: PlacedTensor(drawn, device))
+        self.slots = [operand(item) for item in self.placed]
+        self.returned: dict[int, ic.Tensor] = {}
+
+    def __call__(self, function: Callable[..., Any] | None = None) -> None:
+        """Run it, without waiting: with the operator, or with a descriptor of it."""
+        function = getattr(ic.ops, self.call.schema.call.name) if function is None else function
+        results = invoke(self.call.schema, function, self.slots, give_out=self.call.give_out)
+        self.returned = dict(zip(self.call.schema.call.returns, results, strict=True))
+
+    def describe(self) -> Any:
+        """Make a descriptor for it (`Operator.describe`)."""
+        describe = operator_of(self.call.schema).describe
+        (descriptor,) = invoke(self.call.schema, describe, self.slots, give_out=self.call.give_out)
+        return descriptor
+
+    def _given(self, parameter: Parameter) -> bool:
+        return self.call.give_out or parameter.role == "inout"
+
+    def values(self) -> dict[int, np.ndarray]:
+        """Read the results, once they are there: output slot -> values."""
+        return {
+            p.index: self.placed[p.index].values()
+            if self._given(p)
+            else read(self.returned[p.index], self.call.slots[p.index].dtype)
+            for p in self.call.schema.outputs
+        }
+
+    def problems(self) -> list[str]:
+        """List how what came back differs in kind from what the signature promises."""
+        found = []
+        for p in self.call.schema.outputs:
+            result = self.returned.get(p.index)
+            if not self._given(p):
+                assert result is not None
+                found += differences(p, self.call.slots[p.index], result, self.device)
+            elif (
+                result is not None
+                and result.data_ptr() != self.placed[p.index].tensor.data_ptr()
+                and result.numel()
+            ):
+                found.append(f"{p.name}: what came back is not the tensor that was given")
+        return found
+
+
 # ---- what is right -------------------------------------------------------------------------------
 
 
@@ -220,28 +301,12 @@ def check(
         The device has no kernel for this combination.
     """
     schema = call.schema
-    placed = place(call, lambda drawn: PlacedTensor(drawn, device))
-    slots = [operand(item) for item in placed]
-    results = invoke(schema, getattr(ic.ops, schema.call.name), slots, give_out=call.give_out)
-    returned = dict(zip(schema.call.returns, results, strict=True))
-
-    problems, got = [], {}
-    for p in schema.outputs:
-        result = returned.get(p.index)
-        if call.give_out or p.role == "inout":
-            got[p.index] = placed[p.index].values()
-            if (
-                result is not None
-                and result.data_ptr() != placed[p.index].tensor.data_ptr()
-                and result.numel()
-            ):
-                problems.append(f"{p.name}: what came back is not the tensor that was given")
-        else:
-            assert result is not None
-            problems += differences(p, call.slots[p.index], result, device)
-            got[p.index] = read(result, call.slots[p.index].dtype)
+    launch = Launch(call, device)
+    launch()
+    problems = launch.problems()
+    got = launch.values()
     want = reference(call)
-    problems += judge(call, placed, got, tolerances, want)
+    problems += judge(call, launch.placed, got, tolerances, want)
     assert not problems, f"{call} on {device}:\n  " + "\n  ".join(problems)
     dtypes = [call.slots[p.index].dtype for p in schema.outputs]
     errors = [
@@ -560,17 +625,28 @@ WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
 }
 
 
-def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
-    """Compute the outputs of a call with PyTorch, in float64; None where it has no such operator or dtype."""
-    function = WITNESSES.get(call.schema.name)
-    if function is None:
-        return None
+def arguments_in(call: DrawnCall, torch: Any, *, wide: bool = False) -> dict[str, Any]:
+    """Make PyTorch's tensors of a call's inputs, by slot name, broadcasting ones in their full shape.
+
+    Parameters
+    ----------
+    wide
+        In float64, as the reference computes; otherwise in their own dtypes.
+
+    Raises
+    ------
+    TypeError
+        PyTorch has no such dtype.
+    """
     resolved = call.resolved()
 
     def convert(value: Any) -> Any:
-        if isinstance(value, DrawnTensor):
-            return torch.from_numpy(np.array(widened(value)))
-        return tuple(map(convert, value)) if isinstance(value, tuple) else value
+        if isinstance(value, tuple):
+            return tuple(map(convert, value))
+        if not isinstance(value, DrawnTensor):
+            return value
+        tensor = torch.from_numpy(np.array(widened(value)))
+        return tensor if wide else tensor.to(getattr(torch, NAMES[value.dtype], None))
 
     arguments: dict[str, Any] = {}
     for p in call.schema.parameters:
@@ -579,6 +655,15 @@ def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
         arguments[p.name] = convert(call.slots[p.index]) if p.is_tensor else resolved.values[p.index]
         if p.is_tensor and p.index in resolved.expand:
             arguments[p.name] = arguments[p.name].expand(resolved.specs[p.index].shape)
+    return arguments
+
+
+def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
+    """Compute the outputs of a call with PyTorch, in float64; None where it has no such operator or dtype."""
+    function = WITNESSES.get(call.schema.name)
+    if function is None:
+        return None
+    arguments = arguments_in(call, torch, wide=True)
     try:
         result = function(torch, arguments)
     except (NotImplementedError, RuntimeError) as error:

@@ -179,7 +179,10 @@ class DrawnCall:
 
         slots = [convert(p, value) for p, value in zip(self.schema.parameters, self.slots, strict=True)]
         same = {out: given for out, given in self.alias.items() if slots[out].dtype == slots[given].dtype}
-        return DrawnCall(self.schema, slots, self.give_out, same)
+        # Where no input that is there says the dtype of an output, giving the output does.
+        said = {p.dtype for p in self.schema.tensors if p.role != "out" and slots[p.index] is not None}
+        chosen = any(p.dtype in dtypes and p.dtype not in said for p in self.schema.outputs)
+        return DrawnCall(self.schema, slots, self.give_out or chosen, same)
 
     def __repr__(self) -> str:
         words = [f"{p.name}={value!r}" for p, value in zip(self.schema.parameters, self.slots, strict=True)]

@@ -9,13 +9,14 @@ import functools
 import importlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import byref, c_uint64, c_void_p
 from typing import Any, NoReturn
 
 import infinicore
 from infinicore import _status, errors
 from infinicore._backend import RUNTIME_MEMBERS
 
-__all__ = ["CCL_MEMBERS", "Table", "Tables", "alone"]
+__all__ = ["CCL_MEMBERS", "Runtime", "Table", "Tables", "alone"]
 
 # Members of infini_ccl in order.
 CCL_MEMBERS = (
@@ -114,6 +115,83 @@ class Tables:
             function.restype = ctypes.c_void_p
             address = function()
         return cls(_Backend.from_address(address))
+
+
+class Runtime:
+    """The tables of a backend with results instead of out parameters; `close` frees what was made through it.
+
+    Attributes
+    ----------
+    tables : Tables
+    table, ccl : Table
+        The runtime and the collectives; `ccl` is None where the plug-in has none.
+    undo : list of function
+        What `close` calls, last one first.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.tables = Tables.of(name)
+        self.table, self.ccl = self.tables.runtime, self.tables.ccl
+        self.undo: list[Callable[[], object]] = []
+
+    def __getattr__(self, member: str) -> Any:
+        return getattr(self.table, member)
+
+    def close(self) -> None:
+        """Free everything, on the device 0."""
+        self.set_device(0)
+        while self.undo:
+            self.undo.pop()()
+
+    def make(self, member: str, *arguments: object, free: str | None = None) -> c_void_p:
+        """Call a member whose last argument is where its result goes."""
+        out = c_void_p()
+        getattr(self.table, member)(*arguments, byref(out))
+        if free is not None:
+            self.undo.append(lambda: getattr(self.table, free)(out))
+        return out
+
+    def memory(self, size: int) -> c_void_p:
+        """Allocate memory of the current device."""
+        return self.make("malloc_device", c_uint64(size), free="free_device")
+
+    def pinned(self, size: int) -> ctypes.Array[ctypes.c_char]:
+        """Allocate pinned host memory."""
+        address = self.make("malloc_host", c_uint64(size), free="free_host")
+        assert address.value is not None
+        return (ctypes.c_char * size).from_address(address.value)
+
+    def stream(self) -> c_void_p:
+        """Make a stream."""
+        return self.make("stream_create", 0, free="stream_destroy")
+
+    def event(self, flags: int = 0) -> c_void_p:
+        """Make an event."""
+        return self.make("event_create", flags, free="event_destroy")
+
+    def write(self, target: c_void_p, content: bytes) -> None:
+        """Copy bytes of the host to the device."""
+        self.memcpy_sync(target, content, c_uint64(len(content)), 1)
+
+    def read(self, source: c_void_p, size: int) -> bytes:
+        """Copy bytes of the device to the host."""
+        content = ctypes.create_string_buffer(size)
+        self.memcpy_sync(content, source, c_uint64(size), 2)
+        return content.raw
+
+    def copy(self, target: object, source: object, size: int, kind: int, stream: c_void_p | None) -> None:
+        """Queue a copy; `kind` is an ``infinirtMemcpyKind_t``."""
+        self.memcpy_async(target, source, c_uint64(size), kind, stream)
+
+    def fill(self, target: c_void_p, value: int, size: int, stream: c_void_p | None) -> None:
+        """Queue the filling of memory with a byte."""
+        self.memset_async(target, value, c_uint64(size), stream)
+
+    def free_bytes(self) -> int:
+        """Ask how much memory the device has left."""
+        free, total = c_uint64(), c_uint64()
+        self.memory_info(byref(free), byref(total))
+        return free.value
 
 
 def _address(capsule: object) -> int:
