@@ -1,12 +1,9 @@
 # What operators say to wrong arguments: an exception of infinicore that names operator, argument and both
-# values. And nothing that a caller passes, however wrong, ends the process.
+# values. That no dtype ends the process, tests/conformance says.
 """Bad input to operators."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -231,11 +228,3 @@ def test_unknown_keyword_and_too_many_arguments() -> None:
         ic.add(x, x, x, x)
     with pytest.raises(ic.ArgumentTypeError, match=r"add.*other"):
         ic.add(x)
-
-
-def test_no_dtype_ends_the_process() -> None:
-    """Every operator with every dtype, allowed or not, in a process that may die without harm."""
-    program = Path(__file__).parent / "every_dtype.py"
-    run = subprocess.run([sys.executable, str(program)], capture_output=True, text=True)
-    assert run.returncode == 0, f"after {run.stdout.splitlines()[-1:]}: {run.stderr[-2000:]}"
-    assert run.stdout.splitlines()[-1].startswith("survived ")

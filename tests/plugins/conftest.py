@@ -22,7 +22,7 @@ from infinicore.testing.tables import Runtime, alone
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 HERE = Path(__file__).parent
 collect_ignore = ["example"]  # the example's own tests want it installed: tests/new runs them so
-WHEELS = ("example", "stale", "newer", "next", "broken", "missing", "mismatch", "sim", "sim2")
+WHEELS = ("example", "stale", "newer", "next", "broken", "missing", "mismatch", "faulty", "sim", "sim2")
 
 
 def pip(*arguments: object) -> None:
@@ -76,7 +76,7 @@ def python(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Python:
             cwd=elsewhere,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert status in (None, done.returncode), (
             f"ended with {done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -15,7 +15,7 @@ import infinicore as ic
 
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 VERSION = ic.__version__
-PLUGINS = {"broken", "example", "mismatch", "missing", "newer", "next", "sim", "sim2", "stale"}
+PLUGINS = {"broken", "example", "faulty", "mismatch", "missing", "newer", "next", "sim", "sim2", "stale"}
 LOST = (
     f"infinicore-mismatch {VERSION} was built for another signature of neg (fingerprint 0x0123456789abcdef) "
     f"than that of infinicore-core {VERSION} ({ic.schema.OPERATORS['neg'].fingerprint:#018x}): "

@@ -18,6 +18,7 @@ from infinicore.testing.strategies import NUMPY, PARTS, DrawnCall, DrawnTensor, 
 from infinicore.testing.tolerance import Tolerance, distance, mismatches, tolerance
 
 __all__ = [
+    "REFUSALS",
     "WITNESSES",
     "Image",
     "Launch",
@@ -29,6 +30,10 @@ __all__ = [
     "reference",
     "witness",
 ]
+
+
+#: What a kernel raises for a call that its signature allows, where it lacks the combination.
+REFUSALS = (ic.OperatorNotSupported, ic.DTypeError, ic.ShapeError, ic.StrideError)
 
 
 # ---- on a device ---------------------------------------------------------------------------------
@@ -159,7 +164,7 @@ def invoke(
     return result if isinstance(result, tuple) else (result,)
 
 
-@functools.lru_cache(maxsize=None)  # an operator lives as long as the process
+@functools.cache  # an operator lives as long as the process
 def operator_of(schema: Schema) -> Operator:
     """Return the operator itself, where `infinicore.ops` has a function over it."""
     return Operator(schema)
@@ -297,8 +302,8 @@ def check(
     ------
     AssertionError
         A result is wrong, has the wrong shape, dtype or device, or other memory was written too.
-    infinicore.OperatorNotSupported
-        The device has no kernel for this combination.
+    infinicore.Error
+        One of `REFUSALS`: the device has no kernel for this combination.
     """
     schema = call.schema
     launch = Launch(call, device)

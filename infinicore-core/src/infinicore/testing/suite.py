@@ -114,7 +114,7 @@ class Target:
 
         return Runtime(self.name)
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 (a target lives as long as the process)
+    @functools.cache  # noqa: B019 (a target lives as long as the process)
     def drawn(self, name: str) -> tuple[DrawnCall, ...]:
         """Draw calls of an operator, ``iterations`` many; the same at every run with the same seed."""
         from infinicore.testing.strategies import combinations
@@ -125,7 +125,7 @@ class Target:
         # Dtypes that no input fixes: outputs of them have to be given, or there would be nothing to change.
         return draw(schema, self.options, {word: dtype for word, dtype in first.items() if word not in read})
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019
+    @functools.cache  # noqa: B019
     def sample(self, name: str) -> DrawnCall:
         """Choose one call of an operator that the device runs: the largest drawn, in a usual dtype.
 

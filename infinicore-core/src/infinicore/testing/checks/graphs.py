@@ -15,6 +15,8 @@ from infinicore.testing.suite import Skip, Target, check, check_each_operator
 if TYPE_CHECKING:
     from infinicore.testing.strategies import DrawnCall
 
+__all__ = ["needs_copies"]
+
 REPLAYS = 3
 
 
@@ -48,9 +50,16 @@ def replay(target: Target, call: DrawnCall) -> None:
         same_as_before(recorded, eager.values(), f"of replay {number}")
 
 
+def needs_copies(target: Target) -> None:
+    """Skip where copies cannot be recorded: in a graph the operator `rearrange` makes them."""
+    if "rearrange" not in target.native:
+        raise Skip("copies are recorded as the operator rearrange, which has no kernel")
+
+
 @check("basic", "graphs")
 def replay_elsewhere(target: Target) -> None:
     """A graph runs on any stream of its device, in the order of that stream."""
+    needs_copies(target)
     array = np.arange(1 << 12, dtype=np.float32)
     source = ic.from_numpy(array).to(target.device)
     copy = ic.zeros(source.shape, dtype=source.dtype, device="cpu").to(target.device)

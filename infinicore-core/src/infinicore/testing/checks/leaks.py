@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import infinicore as ic
+from infinicore.testing.checks.graphs import needs_copies
 from infinicore.testing.suite import Target, check, check_each_operator
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def streams_and_events(target: Target) -> None:
 @check("leak", "leaks")
 def graphs(target: Target) -> None:
     """Graphs."""
+    needs_copies(target)
     source = ic.from_numpy(np.arange(64, dtype=np.float32)).to(target.device)
     copy = ic.empty_like(source)
 

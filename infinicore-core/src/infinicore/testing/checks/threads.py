@@ -44,7 +44,7 @@ def one_descriptor(target: Target, call: DrawnCall) -> None:
     """Threads that share a descriptor, each with its own data, get what each gets alone."""
     from infinicore.testing.conformance import Launch
 
-    rounds = max(4, 2 * target.options.iterations)
+    rounds = 2 + 2 * target.options.iterations
     count = max(2, target.options.threads)
     calls = [varied(call, number) for number in range(count)]
     alone = []

@@ -1,0 +1,77 @@
+# The conformance kit as a vendor runs it, on plug-ins that are built and installed: a good one has no finding,
+# one with three faults has three, and what its known_failures.toml lists is neither more nor less than true.
+"""Certifying plug-ins."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Python = Callable[..., "subprocess.CompletedProcess[str]"]
+FAULTS = {
+    "operators.sub.f32": "elements are wrong",
+    "leaks.abs": "host memory grows by",
+    "threads.mul": "beside 3 other threads",
+}
+OPERATORS = ("abs", "add", "exp", "mul", "neg", "sub")
+
+
+@pytest.fixture
+def certify(python: Python, tmp_path: Path) -> Callable[..., tuple[dict[str, Any], str]]:
+    """Run the command on a plug-in; returns the report, and what it printed."""
+
+    def run(backend: str, *arguments: str, status: int, **environment: str) -> tuple[dict[str, Any], str]:
+        file = tmp_path / "report.json"
+        command = ("-m", "infinicore.testing", "--backend", backend, "--operators", *OPERATORS)
+        done = python(*command, "--json", str(file), *arguments, status=status, **environment)
+        return json.loads(file.read_text()), done.stdout
+
+    return run
+
+
+def test_three_faults_are_three_findings(certify: Callable[..., Any], tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    report, text = certify("faulty", "--html", str(page), status=1)
+    messages = {c["id"]: c["message"] for c in report["checks"] if c["state"] == "failed"}
+    assert set(messages) == set(report["findings"]) == set(FAULTS)
+    for name, words in FAULTS.items():
+        assert words in messages[name]
+        assert f"FAILED {name}\n" in text and name in page.read_text()
+    assert report["tier"] == "not stated"
+    assert report["coverage"]["add"]["f32"]["state"] == "native"
+    assert report["coverage"]["add"]["f16"]["state"] == "refused"
+    assert report["coverage"]["exp"]["f32"]["state"] == "absent"
+    assert report["coverage"]["sub"]["f32"]["state"] == "failed"
+    assert report["performance"]["add"]["microseconds"] > 0 and report["performance"]["add"]["cpu"] > 0
+
+
+def test_a_good_plug_in_has_no_finding(certify: Callable[..., Any]) -> None:
+    report, text = certify("example", "--tier", "double", status=0)
+    assert report["findings"] == [] and report["tier"] == "double"
+    assert {c["category"] for c in report["checks"]} == {
+        "basic", "concurrency", "exception", "leak", "performance", "stress"
+    }  # fmt: skip
+    assert "tier: double" in text and "no silicon took part" in text
+
+
+def test_known_failures_are_strict(certify: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "known_failures.toml"
+    entries = [f'[[failure]]\ntest = "{name}"\nreason = "known"\n' for name in FAULTS]
+    file.write_text("\n".join(entries))
+    report, _ = certify("faulty", "--known-failures", str(file), status=0)
+    assert report["counts"]["known"] == 3 and report["findings"] == []
+    entries.append('[[failure]]\ntest = "operators.add.f32"\nreason = "never was"\n')
+    file.write_text("\n".join(entries))
+    report, text = certify("faulty", "--known-failures", str(file), status=1)
+    assert report["findings"] == ["operators.add.f32"]
+    assert "known_failures.toml lists it as failing (never was), but it passes" in text
+
+
+def test_a_plug_in_that_cannot_be_used_says_why(python: Python) -> None:
+    done = python("-m", "infinicore.testing", "--backend", "missing", status=2)
+    assert "libmissing_driver.so.4" in done.stderr
