@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import math
 import subprocess
 import textwrap
@@ -25,6 +26,7 @@ def write(docs: Path) -> None:
     write_folder(docs / "operators", {"index": operator_index(), **operator_pages()})
     write_folder(docs / "tree", tree_pages())
     write_folder(docs / "backends", backend_pages())
+    write_folder(docs / "support", support_pages(reports(docs)))
 
 
 def write_folder(folder: Path, pages: dict[str, str]) -> None:
@@ -504,6 +506,77 @@ def backend_pages() -> dict[str, str]:
     text = "The wheels of vendors that this tree holds, each in the words of its README.\n"
     none = "" if pages else "There is none yet: ``python -m infinicore.new backend NAME`` makes one.\n"
     return {"index": "\n".join([heading("Vendors' wheels", "="), text, none, tree if pages else ""])} | pages
+
+
+# ---- what backends support ---------------------------------------------------------------------------------
+
+
+def reports(docs: Path) -> dict[str, dict[str, Any]]:
+    """Read the reports of the conformance kit, by file name: those of this tree's own backends, which
+    `nox -s docs` makes afresh in ``_reports``, and those of vendors in ``reports``.
+    """
+    files = sorted([*(docs / "_reports").glob("*.json"), *(docs / "reports").glob("*.json")])
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def support_pages(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Write a table of operators and dtypes per report, and an index of them."""
+    from infinicore.testing.report import MEANINGS, SIGNS, TIERS
+
+    rows = [
+        (
+            f":doc:`{name}`",
+            f"{report['tier']}: {TIERS[report['tier']]}",
+            str(
+                sum(
+                    any(c["state"] == "native" for c in cells.values())
+                    for cells in report["coverage"].values()
+                )
+            ),
+            str(len(report["findings"])),
+            f"{report['date'][:10]}, infinicore {report['infinicore']}",
+        )
+        for name, report in found.items()
+    ]
+    legend = [(sign, MEANINGS[state]) for state, sign in SIGNS.items()]
+    none = (
+        "No report is there: ``python -m infinicore.testing --backend cpu --json docs/_reports/cpu.json``\n"
+    )
+    tree = ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in found)
+    index = [
+        heading("Support", "="),
+        "Rendered from reports of the conformance kit (:doc:`/conformance`), never written by hand.\n",
+        table(("backend", "tier", "native operators", "findings", "made"), rows, "12 40 16 12 20")
+        if rows
+        else none,
+        "In the tables:\n",
+        table((), legend, "10 90"),
+        tree if found else "",
+    ]
+    return {"index": "\n".join(index)} | {name: support_page(name, report) for name, report in found.items()}
+
+
+def support_page(name: str, report: dict[str, Any]) -> str:
+    """Write the table of one report: a row per operator, a column per dtype of its main tensor."""
+    from infinicore.testing.report import SIGNS, TIERS, cell, dtype_columns
+
+    backend, columns, rows = report["backend"], dtype_columns(report), []
+    for operator in sorted(report["coverage"]):
+        states = [cell(report, operator, dtype) for dtype in columns]
+        worst = max((ulps for _, ulps in states if ulps is not None), default=None)
+        signs = [SIGNS.get(state, "") for state, _ in states]
+        rows.append((f":doc:`/operators/{operator}`", *signs, "" if worst is None else f"{worst:.3g}"))
+    devices = ", ".join(dict.fromkeys(device["name"] for device in backend["devices"]))
+    said = f"{backend['vendor']} {backend['version']}, on {escaped(devices)}. Tier: **{report['tier']}**, "
+    widths = " ".join(["18", *["4"] * len(columns), "7"])
+    return "\n".join(
+        [
+            heading(name, "="),
+            f"{said}{TIERS[report['tier']]}. {len(report['findings'])} findings.\n",
+            "The last column is the worst error of any call, in units in the last place of its result.\n",
+            table(("operator", *columns, "ulps"), rows, widths),
+        ]
+    )
 
 
 # ---- reStructuredText --------------------------------------------------------------------------------------

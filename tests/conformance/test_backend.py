@@ -1,4 +1,4 @@
-# The conformance kit on core's own backends, or on one vendor's (nox -s doubles, hardware): the very code that
+# The conformance kit on core's own backends, or on one vendor's (nox -s doubles, hardware): the code that
 # `python -m infinicore.testing` runs. Every operator is tried in every combination of dtypes.
 """Conformance of backends."""
 

@@ -620,9 +620,7 @@ def test_cross_entropy_takes_names_of_reductions():
     assert infinicore.cross_entropy(logits, ignored, ignore_index=3, reduction="sum").item() == 0
     with pytest.raises(errors.InvalidArgument) as caught:
         infinicore.cross_entropy(logits, target, reduction="average")
-    assert str(caught.value) == (
-        'cross_entropy: reduction=\'average\', it must be "none", "mean" or "sum"'
-    )
+    assert str(caught.value) == ('cross_entropy: reduction=\'average\', it must be "none", "mean" or "sum"')
 
 
 # ---- fingerprints ------------------------------------------------------------------------------------------

@@ -85,3 +85,28 @@ def test_every_file_of_a_module_says_what_it_is_for() -> None:
     assert all(path.name in ("__init__.py", "__init__.pxd", "setup.py") for path in silent), silent
     index = pages.tree_pages()["index"]
     assert all(f"   {pages.page_name(path.parent)}\n" in index for path in pages.tracked())
+
+
+def test_the_support_table_is_what_a_report_says() -> None:
+    from infinicore.testing import report as kit
+    from infinicore.testing.known_failures import KnownFailures
+    from infinicore.testing.runner import run_here
+    from infinicore.testing.suite import Options
+
+    options = Options("cpu", operators=("add", "random_sample"), tests=("basic",), iterations=1)
+    outcomes = run_here(options, KnownFailures())
+    (bad,) = [outcome for outcome in outcomes if outcome.id == "operators.add.f16"]
+    bad.state, bad.facts = "failed", {}
+    made = kit.make(options, outcomes, KnownFailures())
+    found = pages.support_pages({"cpu": made})
+    assert "hardware: the device itself" in found["index"] and ":doc:`cpu`" in found["index"]
+    rows = [row.splitlines() for row in found["cpu"].split("   * - ")[1:]]
+    head, add, sample = (
+        [cell.strip().removeprefix("- ").strip() for cell in row if cell.strip()] for row in rows
+    )
+    table = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in (add, sample)}
+    assert table[":doc:`/operators/add`"]["f32"] == "●" and table[":doc:`/operators/add`"]["f16"] == "✗"
+    sampled = table[":doc:`/operators/random_sample`"]  # by the dtype of the logits, whatever the result's
+    assert sampled["f16"] == "●" and sampled["i32"] in ("", "-")
+    assert "Tier: **hardware**" in found["cpu"]
+    assert "No report is there" in pages.support_pages({})["index"]

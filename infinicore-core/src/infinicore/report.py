@@ -28,6 +28,7 @@ ENVIRONMENT = {
     "INFINICORE_SIM_DEVICES": "devices of each simulated vendor",
     "INFINICORE_SIM_MEMORY": "bytes of memory of each simulated device",
     "INFINICORE_SIM_TIMEOUT": "seconds that a simulated collective waits for its ranks",
+    "INFINICORE_TEST_TIER": "what results of a backend's tests come from: simulated, double or hardware",
 }
 
 

@@ -1,5 +1,5 @@
 # The command that certifies a plug-in: `python -m infinicore.testing --backend NAME`, also installed as
-# `infinicore-test`. It ends with 0 when nothing was found, 1 when something was, 2 when it could not check all.
+# `infinicore-test`. It ends with 0: nothing was found, 1: something was, 2: not everything could be checked.
 """Check a backend, and write a report on it."""
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-# What a backend is known to fail, from the known_failures.toml that its plug-in ships. Strict: a check that is
-# listed and passes is a failure too, so that the file is never longer than the truth.
+# What a backend is known to fail, from the known_failures.toml that its plug-in ships. Strict: a check that
+# is listed and passes is a failure too, so that the file is never longer than the truth.
 """Known failures of a backend."""
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _parse(path: Path) -> dict[str, Any]:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         try:
-            import tomli as tomllib  # type: ignore[no-redef]
+            import tomli as tomllib  # type: ignore[no-redef,import-not-found]
         except ModuleNotFoundError:
             raise InvalidArgument(f"{path}: Python 3.10 needs the package tomli to read it") from None
     try:

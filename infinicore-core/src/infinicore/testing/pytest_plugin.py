@@ -1,8 +1,9 @@
-# The conformance kit inside pytest: `pytest --infinicore-backend NAME` adds an item per check to whatever else is
-# collected, with the plug-in's known failures as strict xfails. Without the option it does nothing.
+# The conformance kit inside pytest: `pytest --infinicore-backend NAME` adds an item per check to what else
+# is collected, with the plug-in's known failures as strict xfails. Without the option it does nothing.
 """A pytest plug-in that checks a backend of infinicore.
 
-Where infinicore-core is installed pytest finds it by itself; elsewhere ``-p infinicore.testing.pytest_plugin``.
+Where infinicore-core is installed pytest finds it by itself; elsewhere it is
+``-p infinicore.testing.pytest_plugin``.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--infinicore-operators", metavar="OP,OP", help="only these operators")
     group.addoption("--infinicore-test", action="append", metavar="CATEGORY", help="only this category")
     group.addoption("--infinicore-threads", type=int, default=4, help="threads at once")
-    group.addoption("--infinicore-iterations", type=int, default=5, help="drawn calls per operator and dtypes")
-    group.addoption("--infinicore-known-failures", metavar="FILE", help="instead of the file that the plug-in ships")
+    group.addoption(
+        "--infinicore-iterations", type=int, default=5, help="drawn calls per operator and dtypes"
+    )
+    group.addoption(
+        "--infinicore-known-failures", metavar="FILE", help="instead of the file that the plug-in ships"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)  # before -k and -m choose

@@ -155,8 +155,8 @@ def summary(report: dict[str, Any]) -> str:
     ]
     states = Counter(facts["state"] for cells in report["coverage"].values() for facts in cells.values())
     lines = [
-        f"{backend['name']} {backend['version']} ({backend['vendor']}): {', '.join(words) or 'nothing to check'} "
-        f"in {report['seconds']:.0f} s",
+        f"{backend['name']} {backend['version']} ({backend['vendor']}): "
+        f"{', '.join(words) or 'nothing to check'} in {report['seconds']:.0f} s",
         f"tier: {report['tier']} ({TIERS[report['tier']]})",
     ]
     if states:
@@ -198,7 +198,7 @@ def cells(report: dict[str, Any], operator: str) -> dict[str, list[dict[str, Any
 
 
 def cell(report: dict[str, Any], operator: str, dtype: str) -> tuple[str, float | None]:
-    """Return the state of an operator with a main dtype, and its worst error in ulps; "" where none is legal."""
+    """Return the state of an operator with a main dtype, and its worst error in ulps; "" where it has none."""
     facts = cells(report, operator).get(dtype, [])
     states = {entry["state"] for entry in facts}
     errors = [entry["ulps"] for entry in facts if entry["ulps"] is not None]
@@ -228,7 +228,8 @@ def html_page(report: dict[str, Any]) -> str:
     title = f"{backend['name']} {backend['version']}: conformance with infinicore {report['infinicore']}"
     wrong = findings(report)
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title><style>{_STYLE}</style>",
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>",
+        f"<style>{_STYLE}</style>",
         f"<h1>{_text(title)}</h1><pre>{_text(summary(report))}</pre>",
         f"<p>{_text(report['date'])}, {_text(report['machine']['system'])}, Python "
         f"{_text(report['machine']['python'])}</p>",

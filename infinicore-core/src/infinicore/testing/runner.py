@@ -1,5 +1,5 @@
-# Runs the checks of a backend in a process of its own, one after the other, so that a plug-in that dies or hangs
-# costs one check and not the report. The worker says over a pipe what it starts and what came of it.
+# Runs the checks of a backend in a process of its own, one after the other, so that a plug-in that dies or
+# hangs costs one check and not the report. The worker says over a pipe what it starts and what came of it.
 """Run a suite, and survive it."""
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def run_isolated(
                 return outcomes
             if worker.running is None:
                 raise RuntimeError(f"the checks of {options.backend} cannot run:\n{worker.said()}")
-            lost = Outcome(**worker.running, state="failed", message=worker.ending(timeout))
+            lost = Outcome(worker.running["id"], worker.running["category"], "failed")
+            lost.message = worker.ending(timeout)
             lost.seconds = time.monotonic() - worker.started
             outcomes.append(known.apply(lost))
             if progress is not None:
@@ -106,7 +107,7 @@ class _Worker:
         self.running: dict[str, str] | None = None
         self.finished = self.hung = False
         self.started = time.monotonic()
-        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         reader, writer = os.pipe()
         self._pipe = os.fdopen(reader, "rb", buffering=0)
         job = json.dumps({"options": asdict(options), "known": path, "skip": skip, "pipe": writer})

@@ -1,5 +1,5 @@
-# The frame of the conformance kit: what a check is, what it is given, and what comes of running it. The checks
-# themselves are in `checks`; the command line, pytest and core's own tests all run them from here.
+# The frame of the conformance kit: what a check is, what it is given, and what comes of running it. The
+# checks themselves are in `checks`; the command line, pytest and core's own tests all run them from here.
 """Checks of one backend."""
 
 from __future__ import annotations
@@ -217,8 +217,10 @@ class Check:
 
 @dataclass
 class Outcome:
-    """What came of a check: its `state` is passed, failed, skipped, known (it fails, and is listed as such) or
-    unexpected (it passes, and is listed as failing).
+    """What came of a check.
+
+    Its `state` is passed, failed, skipped, known (it fails, and is listed as such) or unexpected (it passes,
+    and is listed as failing).
     """
 
     id: str

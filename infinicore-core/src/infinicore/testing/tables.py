@@ -60,8 +60,8 @@ class Table:
     """A table of functions that return a status: each is a method that raises what the status stands for.
 
     Arguments are ctypes values, integers (for what C declares as ``int32_t``) or None. A member that may
-    answer "not ready" returns False for that, and every member returns True when it succeeds. Members that the
-    plug-in left out are no attributes.
+    answer "not ready" returns False for that, and every member returns True when it succeeds. Members that
+    the plug-in left out are no attributes.
     """
 
     def __init__(self, address: int, members: tuple[str, ...]) -> None:

@@ -108,7 +108,7 @@ def parts(ranks: Ranks, dtype: Any = np.float32, count: int = COUNT) -> list[np.
 
 def reduced(arrays: Sequence[np.ndarray], name: str) -> np.ndarray:
     """Reduce in NumPy, in float64, rounded once; an average of integers is cut."""
-    wide = [array.astype(np.int64 if array.dtype.kind == "i" else np.float64) for array in arrays]
+    wide: list[Any] = [array.astype(np.int64 if array.dtype.kind == "i" else np.float64) for array in arrays]
     functions: dict[str, Any] = {"prod": np.multiply, "max": np.maximum, "min": np.minimum}
     total = functools.reduce(functions.get(name, np.add), wide)
     if name == "avg":

@@ -1,5 +1,5 @@
-# What goes wrong must be said, as an exception of infinicore with words in it, and leave the device as it was.
-# After each mistake the device is used again.
+# What goes wrong must be said, as an exception of infinicore with words in it, and leave the device as it
+# was: after each mistake it is used again.
 """Mistakes and what is said about them."""
 
 from __future__ import annotations

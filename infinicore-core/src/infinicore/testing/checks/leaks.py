@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -55,17 +56,15 @@ def grows(target: Target, action: Callable[[], object], what: str) -> None:
     """Repeat an action, and fail where memory grows every time, also when it is looked at for longer."""
     gc.freeze()  # what is there already need not be looked through again
     try:
-        for rounds in (ROUNDS, 4 * ROUNDS):
-            growth = growing(target, action, rounds)
-            if growth is None:
-                return
+        growth = growing(target, action, ROUNDS) and growing(target, action, 4 * ROUNDS)
     finally:
         gc.unfreeze()
-    place, step = growth
-    raise AssertionError(
-        f"{what}: {place} memory grows by {step / REPEAT:.0f} bytes or more each time, without end "
-        f"({rounds} rounds of {REPEAT})"
-    )
+    if growth is not None:
+        place, step = growth
+        raise AssertionError(
+            f"{what}: {place} memory grows by {step / REPEAT:.0f} bytes or more each time, without end "
+            f"({4 * ROUNDS} rounds of {REPEAT})"
+        )
 
 
 def growing(target: Target, action: Callable[[], object], rounds: int) -> tuple[str, int] | None:
@@ -82,7 +81,7 @@ def growing(target: Target, action: Callable[[], object], rounds: int) -> tuple[
         ("device", "host"), (1, REPEAT * SMALLEST), zip(*usage[1:], strict=True), strict=True
     ):
         known = [amount for amount in amounts if amount is not None]
-        steps = [b - a for a, b in zip(known, known[1:], strict=False)]
+        steps = [b - a for a, b in itertools.pairwise(known)]
         if steps and min(steps) >= least:
             return place, min(steps)
     return None

@@ -79,7 +79,8 @@ def descriptors(target: Target, call: DrawnCall) -> None:
     before = alone.values()
     first, second = Launch(call, target.device).describe(), Launch(call, target.device).describe()
     assert first.workspace_bytes == second.workspace_bytes, (
-        f"{call}: workspace_bytes is {first.workspace_bytes} of one descriptor, {second.workspace_bytes} of another"
+        f"{call}: workspace_bytes is {first.workspace_bytes} of one descriptor, "
+        f"{second.workspace_bytes} of another"
     )
     size = second.workspace_bytes
     del first

@@ -18,7 +18,7 @@ __all__ = ["coverage", "label"]
 
 
 def label(dtypes: dict[str, str]) -> str:
-    """Write a combination of dtypes: ``f16-i32``, in the order of the signature; "any" where it fixes none."""
+    """Write a combination of dtypes in the order of the signature: ``f16-i32``; "any" where there is one."""
     return "-".join(dtypes.values()) or "any"
 
 

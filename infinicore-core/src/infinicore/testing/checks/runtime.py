@@ -1,11 +1,12 @@
-# The runtime table, member by member, past infinicore's own layers: what <infinicore/abi.h> promises of devices,
-# memory, copies, streams and events.
+# The runtime table, member by member, past infinicore's own layers: what <infinicore/abi.h> promises of
+# devices, memory, copies, streams and events.
 """The runtime table."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 from collections.abc import Callable
 from ctypes import byref, c_float, c_int32, c_uint32, c_uint64, c_void_p
 
@@ -84,7 +85,7 @@ def memory_info(runtime: Runtime) -> None:
     """No more memory is free than there is."""
     free, total = c_uint64(), c_uint64()
     runtime.memory_info(byref(free), byref(total))
-    assert 0 < total.value, "memory_info: total_bytes=0"
+    assert total.value > 0, "memory_info: total_bytes=0"
     assert free.value <= total.value, f"memory_info: free_bytes={free.value} of total_bytes={total.value}"
 
 
@@ -99,7 +100,7 @@ def allocations(runtime: Runtime) -> None:
         assert address % 64 == 0, f"malloc_device: address {address:#x} is not aligned to 64 bytes"
         places.append((address, size))
     places.sort()
-    for (first, size), (second, _) in zip(places, places[1:], strict=False):
+    for (first, size), (second, _) in itertools.pairwise(places):
         assert first + size <= second, f"malloc_device: {size} bytes at {first:#x} reach beyond {second:#x}"
 
 
