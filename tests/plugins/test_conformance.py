@@ -1,5 +1,5 @@
-# The conformance kit as a vendor runs it, on plug-ins that are built and installed: a good one has no
-# finding, one with three faults has three, and what its known_failures.toml lists is neither more nor less than true.
+# The conformance kit as a vendor runs it, on wheels that are built and installed: a good one has no finding,
+# one with three faults has three, and known_failures.toml may list neither more nor less than is true.
 """Certifying plug-ins."""
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def cells(report: dict[str, Any], operator: str) -> dict[str, list[dict[str, Any
 
 
 def cell(report: dict[str, Any], operator: str, dtype: str) -> tuple[str, float | None]:
-    """Return the state of an operator with a main dtype, and its worst error in ulps; "" where it has none."""
+    """Return the state of an operator with a main dtype, and its worst error; "" where it has none."""
     facts = cells(report, operator).get(dtype, [])
     states = {entry["state"] for entry in facts}
     errors = [entry["ulps"] for entry in facts if entry["ulps"] is not None]

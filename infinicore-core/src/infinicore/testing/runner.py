@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import IO, Any
 
+import infinicore as ic
 from infinicore.testing.known_failures import KnownFailures, load
 from infinicore.testing.suite import Options, Outcome, Target, collect, run
 
@@ -43,6 +44,7 @@ def run_here(options: Options, known: KnownFailures, progress: Progress | None =
         outcomes.append(known.apply(run(target, item)))
         if progress is not None:
             progress(outcomes[-1], number, len(checks))
+    ic.empty_cache()  # what the checks' streams gave back goes back to the devices
     return outcomes
 
 
