@@ -170,6 +170,49 @@ MUTANTS = (
         "return weight_.bytes();",
         "tests/operators/test_workspace.py::test_nothing_beyond_the_workspace_is_touched[layer_norm]",
     ),
+    # ---- attention, and softmax over an axis ----
+    kernel(
+        "wrong position: attention forgets how many tokens came before",
+        "attention",
+        "sequence.diagonal = pos;",
+        "sequence.diagonal = 0;",
+        "attention",
+    ),
+    kernel(
+        "wrong mask: a batch shares the mask of its first sequence",
+        "attention",
+        "sequence.mask = mask ? at[4] : 0;",
+        "sequence.mask = 0;",
+        "scaled_dot_product_attention",
+    ),
+    kernel(
+        "wrong alignment: mha takes the first key for the first query's own",
+        "attention",
+        "s.diagonal = s.keys - s.tokens;",
+        "s.diagonal = 0;",
+        "mha",
+    ),
+    kernel(
+        "stale maximum: sums of earlier blocks of keys keep their old scale",
+        "flash",
+        "for (int64_t i = 0; i < dv_; ++i) sum[i] *= shrink;",
+        "",
+        "tests/operators/test_attention.py",
+    ),
+    Mutant(
+        "wrong axis: rows along an axis are read with the strides of the result",
+        "cpu/rows.hpp",
+        "in_step_ = in.strides[which];",
+        "in_step_ = out.strides[which];",
+        result("softmax", "logsoftmax", "lp_norm"),
+    ),
+    Mutant(
+        "skipped rows: what lies beside the first panel of neighbours is left out",
+        "cpu/rows.hpp",
+        "std::min(neighbours_ - panel, width), lines",
+        "panel ? 0 : std::min(neighbours_, width), lines",
+        (f"{PROPERTIES}::test_softmax_over_an_axis_with_many_neighbours[cpu]",),
+    ),
     # ---- products ----
     kernel("beta ignored: gemm", "gemm", "C(call.beta)};", "C(0)};", "gemm"),
     kernel(
@@ -257,5 +300,19 @@ MUTANTS = (
         "clash |= not (self.alias[j] and same_place(written, other))",
         "clash |= not self.alias[j]",
         (f"{DISPATCH}::test_overlapping_output_gives_the_right_result",),
+    ),
+    Mutant(
+        "stale descriptor: static integers leave no trace in the key",
+        "_dispatch.pyx",
+        "                push(frame, TAG_INT)\n                push(frame, <uint64_t> slot.i64)",
+        "                push(frame, TAG_INT)\n                push(frame, 0)",
+        result("softmax"),
+    ),
+    Mutant(
+        "wrong tensor: an item of a list is the first one",
+        "_dispatch.pyx",
+        "            items[i] = tensor.view\n",
+        "            items[i] = (<Tensor> PyTuple_GET_ITEM(given, 0)).view\n",
+        result("cat"),
     ),
 )

@@ -132,6 +132,14 @@ def test_reductions_of_many_elements(
         np.testing.assert_allclose(ic.var(x, dim).numpy(), np.var(exact, dim, ddof=1), **tolerance)
 
 
+def test_softmax_over_an_axis_with_many_neighbours(device: ic.device) -> None:
+    """More columns side by side than a kernel takes at once."""
+    x = np.random.default_rng(0).standard_normal((7, 1500)).astype(np.float32)
+    exact = np.exp(x.astype(np.float64)) / np.exp(x.astype(np.float64)).sum(0)
+    got = ic.softmax(ic.from_numpy(x).to(device), axis=0).to("cpu").numpy()
+    np.testing.assert_allclose(got, exact, rtol=1e-5)
+
+
 ELEMENTWISE = [
     "abs",
     "add",

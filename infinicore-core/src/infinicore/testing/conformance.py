@@ -539,6 +539,61 @@ def _cross_entropy(torch: Any, a: dict[str, Any]) -> Any:
     return result if a["reduction"] else result.reshape(target.shape)
 
 
+def _nibbles(torch: Any, words: Any, axis: int, order: tuple[int, ...]) -> Any:
+    """Unpack eight 4-bit numbers of every word along `axis`: number c from nibble ``order[c]``."""
+    numbers = (words.unsqueeze(axis + 1) >> _shifts(torch, order, axis, words.ndim)) & 15
+    return numbers.flatten(axis, axis + 1)
+
+
+def _shifts(torch: Any, order: tuple[int, ...], axis: int, ndim: int) -> Any:
+    shape = [1] * (ndim + 1)
+    shape[axis + 1] = len(order)
+    return (4 * torch.tensor(order, dtype=torch.int32)).reshape(shape)
+
+
+def _dequantize_awq(torch: Any, a: dict[str, Any]) -> Any:
+    """Groups of as many rows each; the columns of a word are interleaved."""
+    order, rows = (0, 4, 1, 5, 2, 6, 3, 7), len(a["qweight"]) // len(a["scales"])
+    weight, zero = (_nibbles(torch, a[name], 1, order) for name in ("qweight", "zeros"))
+    return (weight - zero.repeat_interleave(rows, 0)) * a["scales"].repeat_interleave(rows, 0)
+
+
+def _dequantize_gptq(torch: Any, a: dict[str, Any]) -> Any:
+    """Rows of any group; zeros are stored less one."""
+    order, group = tuple(range(8)), a["g_idx"].long()
+    weight, zero = _nibbles(torch, a["qweight"], 0, order), _nibbles(torch, a["zeros"], 1, order)
+    return (weight - ((zero + 1) % 16)[group]) * a["scales"][group]
+
+
+def _int8_gemm(torch: Any, a: dict[str, Any]) -> Any:
+    product = (a["x"].long() @ a["weights"].long()).double()
+    product = product * a["x_scale"].reshape(-1, 1) * a["weights_scale"].reshape(1, -1)
+    return product if a["bias"] is None else product + a["bias"]
+
+
+def _int8_rows(torch: Any, x: Any, symmetric: bool) -> tuple[Any, ...]:
+    """Quantise the last axis: ``(packed, scale, zero)``."""
+    # Divisions of tensors: PyTorch multiplies by a reciprocal where a number is divided by one, and rounds twice.
+    if symmetric:
+        largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-10)
+        steps = torch.full_like(largest, 127) / largest
+        return torch.round(x * steps).to(torch.int8), largest / 127, torch.zeros_like(largest)
+    low, high = torch.aminmax(x, dim=-1, keepdim=True)
+    span = (high - low).clamp(min=1e-8)
+    steps = torch.full_like(span, 255) / span
+    packed = (torch.round((x - low) * steps) - 128).clamp(-128, 127).to(torch.int8)
+    return packed, span / 255, -128 - low * steps
+
+
+def _per_tensor_quant_int8(torch: Any, a: dict[str, Any]) -> tuple[Any, ...]:
+    x, scale, zero = a["x"], a["x_scale"], a["x_zero"]
+    if not a["is_static"]:
+        packed, scale, zero = _int8_rows(torch, x.reshape(-1), a["symmetric"])
+        return packed.reshape(x.shape), scale, zero
+    moved = x / scale[0] if a["symmetric"] else x / scale[0] + zero[0]
+    return torch.round(moved).clamp(-128, 127).to(torch.int8), scale, zero
+
+
 #: Operator -> ``function(torch, arguments by slot name)``, for those that PyTorch has too.
 WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "add": lambda torch, a: a["input"] + a["other"],
@@ -627,6 +682,14 @@ WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
     "min": lambda torch, a: tuple(torch.min(a["input"], a["dim"], a["keepdim"])),
     "cumsum": lambda torch, a: torch.cumsum(a["input"], a["dim"], dtype=a["input"].dtype),
     "cross_entropy": _cross_entropy,
+    "dequantize_awq": _dequantize_awq,
+    "dequantize_gptq": _dequantize_gptq,
+    "int8_gemm": _int8_gemm,
+    "per_channel_quant_int8": lambda torch, a: _int8_rows(torch, a["x"], a["symmetric"]),
+    "per_tensor_quant_int8": _per_tensor_quant_int8,
+    "per_tensor_dequant_int8": lambda torch, a: (
+        (a["x_packed"].double() - (0.0 if a["x_zero"] is None else a["x_zero"][0])) * a["x_scale"][0]
+    ),
 }
 
 
