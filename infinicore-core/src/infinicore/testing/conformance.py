@@ -573,7 +573,7 @@ def _int8_gemm(torch: Any, a: dict[str, Any]) -> Any:
 
 def _int8_rows(torch: Any, x: Any, symmetric: bool) -> tuple[Any, ...]:
     """Quantise the last axis: ``(packed, scale, zero)``."""
-    # Divisions of tensors: PyTorch multiplies by a reciprocal where a number is divided by one, and rounds twice.
+    # Tensors by tensors: PyTorch divides a number by a tensor with a reciprocal, and rounds twice.
     if symmetric:
         largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-10)
         steps = torch.full_like(largest, 127) / largest
