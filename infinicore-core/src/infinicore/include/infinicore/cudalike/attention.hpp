@@ -173,8 +173,8 @@ __host__ __device__ inline int64_t partial_size(int64_t value_size) {
 
 // grid: query rows, KV heads times chunks of their query heads, splits.
 template <class T, int group, bool vectors>
-__global__ void attention_kernel(AttentionCall call, T *out, const T *q, const T *k, const T *v,
-                                 compute_t<T> *partials) {
+static __global__ void attention_kernel(AttentionCall call, T *out, const T *q, const T *k, const T *v,
+                                        compute_t<T> *partials) {
   using C = compute_t<T>;
   const int lane = int(threadIdx.x) % call.lanes, slot = int(threadIdx.x) / call.lanes;
   const int slots = int(attention_threads) / call.lanes, first = lane * head_items;
@@ -264,7 +264,7 @@ __global__ void attention_kernel(AttentionCall call, T *out, const T *q, const T
 
 // grid: query rows, heads.
 template <class T>
-__global__ void combine_splits(AttentionCall call, T *out, const compute_t<T> *partials, int splits) {
+static __global__ void combine_splits(AttentionCall call, T *out, const compute_t<T> *partials, int splits) {
   using C = compute_t<T>;
   const QueryRow row = locate_row(call, blockIdx.x);
   const int64_t head = blockIdx.y, stride = partial_size(call.value_size);
@@ -649,7 +649,7 @@ class ScaledDotProductAttention {
 // ------------------------------------------------------------------
 
 template <class T>
-__global__ void append_kernel(T *k_cache, T *v_cache, const T *k, const T *v, Layout<4> layout) {
+static __global__ void append_kernel(T *k_cache, T *v_cache, const T *k, const T *v, Layout<4> layout) {
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= layout.count) return;
   int64_t at[4];

@@ -23,7 +23,7 @@ template <class T, int width> struct alignas(sizeof(T) * width) Vector { T items
 // `f` gets the values that are computed with; what it returns is stored as an O.
 
 template <class F, class O, class A>
-__global__ void contiguous_unary(F f, O *out, const A *a, int64_t count) {
+static __global__ void contiguous_unary(F f, O *out, const A *a, int64_t count) {
   constexpr int width = vector_width<O, A>();
   const int64_t first = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * width;
   if (first + width <= count) {
@@ -37,7 +37,7 @@ __global__ void contiguous_unary(F f, O *out, const A *a, int64_t count) {
 }
 
 template <class F, class O, class A, class B>
-__global__ void contiguous_binary(F f, O *out, const A *a, const B *b, int64_t count) {
+static __global__ void contiguous_binary(F f, O *out, const A *a, const B *b, int64_t count) {
   constexpr int width = vector_width<O, A, B>();
   const int64_t first = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * width;
   if (first + width <= count) {
@@ -55,7 +55,7 @@ __global__ void contiguous_binary(F f, O *out, const A *a, const B *b, int64_t c
 constexpr unsigned strided_items = 4;
 
 template <class F, class O, class A>
-__global__ void strided_unary(F f, O *out, const A *a, Layout<2> layout) {
+static __global__ void strided_unary(F f, O *out, const A *a, Layout<2> layout) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   for (unsigned i = 0; i < strided_items; ++i) {
     const uint32_t index = first + i * blockDim.x;
@@ -67,7 +67,7 @@ __global__ void strided_unary(F f, O *out, const A *a, Layout<2> layout) {
 }
 
 template <class F, class O, class A, class B>
-__global__ void strided_binary(F f, O *out, const A *a, const B *b, Layout<3> layout) {
+static __global__ void strided_binary(F f, O *out, const A *a, const B *b, Layout<3> layout) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   for (unsigned i = 0; i < strided_items; ++i) {
     const uint32_t index = first + i * blockDim.x;
@@ -79,7 +79,7 @@ __global__ void strided_binary(F f, O *out, const A *a, const B *b, Layout<3> la
 }
 
 template <class F, class O, class A, class B, class C>
-__global__ void strided_ternary(F f, O *out, const A *a, const B *b, const C *c, Layout<4> layout) {
+static __global__ void strided_ternary(F f, O *out, const A *a, const B *b, const C *c, Layout<4> layout) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   for (unsigned i = 0; i < strided_items; ++i) {
     const uint32_t index = first + i * blockDim.x;

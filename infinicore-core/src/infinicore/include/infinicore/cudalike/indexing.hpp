@@ -334,9 +334,9 @@ class PagedCaching {
 
 // line by line: places in out, index and source, each without the axis; one dtype of numbers.
 template <class T, int reduction>  // 0: replace, 1: add, 2: multiply
-__global__ void update_kernel(T *out, IntegerReader index, const T *source, Layout<3> lines,
-                              int64_t out_stride, int64_t out_size, int64_t index_stride,
-                              int64_t source_stride, int64_t count, double alpha) {
+static __global__ void update_kernel(T *out, IntegerReader index, const T *source, Layout<3> lines,
+                                     int64_t out_stride, int64_t out_size, int64_t index_stride,
+                                     int64_t source_stride, int64_t count, double alpha) {
   using C = compute_t<T>;
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= lines.count) return;
@@ -444,8 +444,8 @@ class Scatter {
 
 constexpr int64_t selected_per_block = 4096;
 
-template <class T>
-__global__ void count_selected(const uint8_t *mask, Layout<2> layout, int64_t *counts, int64_t first_block) {
+template <class T> static __global__ void count_selected(const uint8_t *mask, Layout<2> layout,
+                                                         int64_t *counts, int64_t first_block) {
   const int64_t begin = blockIdx.x * selected_per_block;
   int64_t found = 0;
   for (int64_t i = begin + threadIdx.x; i < begin + selected_per_block && i < layout.count; i += blockDim.x) {
@@ -458,7 +458,7 @@ __global__ void count_selected(const uint8_t *mask, Layout<2> layout, int64_t *c
 }
 
 // One warp turns counts into where each block begins.
-__global__ void begin_of_blocks(int64_t *counts, int64_t blocks) {
+static __global__ void begin_of_blocks(int64_t *counts, int64_t blocks) {
   int64_t before = 0;
   for (int64_t base = 0; base < blocks; base += warp_width) {
     const int64_t i = base + threadIdx.x;

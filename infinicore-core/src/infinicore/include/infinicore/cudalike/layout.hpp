@@ -178,6 +178,10 @@ template <int K> class Space {
   }
 };
 
+struct MatrixStrides {
+  int64_t row, column;
+};
+
 // ceil(a / b) for positive numbers, and the number of blocks as launch() wants it.
 inline int64_t ceil_div(int64_t a, int64_t b) {
   return (a + b - 1) / b;

@@ -14,9 +14,9 @@ namespace infini::cudalike {
 
 // residual_out is NULL where nothing is added; rows are laid out as out, residual_out, a, b.
 template <class T, class W, int width>
-__global__ void rms_norm_kernel(T *out, T *residual_out, const T *a, const T *b, const W *weight,
-                                FloatReader any_weight, Layout<4> layout, int64_t length,
-                                Vector<int64_t, 4> strides, compute_t<T> epsilon) {
+static __global__ void rms_norm_kernel(T *out, T *residual_out, const T *a, const T *b, const W *weight,
+                                       FloatReader any_weight, Layout<4> layout, int64_t length,
+                                       Vector<int64_t, 4> strides, compute_t<T> epsilon) {
   using C = compute_t<T>;
   int64_t at[4];
   layout.locate(blockIdx.x, at);
@@ -138,9 +138,9 @@ class AddRmsNorm {
 // ---------------------------------------------------------------------------------------------------
 
 template <class T, int width>
-__global__ void layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, FloatReader weight,
-                                  FloatReader bias, Layout<4> layout, int64_t length,
-                                  Vector<int64_t, 4> strides, compute_t<T> epsilon) {
+static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, FloatReader weight,
+                                         FloatReader bias, Layout<4> layout, int64_t length,
+                                         Vector<int64_t, 4> strides, compute_t<T> epsilon) {
   using C = compute_t<T>;
   int64_t at[4];
   layout.locate(blockIdx.x, at);

@@ -131,8 +131,9 @@ template <class T, bool largest> struct ExtremumOp {
 
 // Where a block, or a row of a block, works: kept = places of both outputs and of the input.
 template <class Op, class Input>
-__global__ void reduce_rows(Op op, Input in, Layout<3> kept, Layout<1> reduced, int64_t first_index,
-                            uint32_t chunk, typename Op::State *partials, unsigned slot, unsigned slots) {
+static __global__ void reduce_rows(Op op, Input in, Layout<3> kept, Layout<1> reduced, int64_t first_index,
+                                   uint32_t chunk, typename Op::State *partials, unsigned slot,
+                                   unsigned slots) {
   const int64_t row = int64_t(blockIdx.x) * blockDim.y + threadIdx.y;
   const bool exists = row < kept.count;  // every lane must take part in what follows
   int64_t at[3];
@@ -155,7 +156,7 @@ __global__ void reduce_rows(Op op, Input in, Layout<3> kept, Layout<1> reduced, 
 
 // A thread per result, where neighbouring results read neighbouring elements.
 template <class Op, class Input>
-__global__ void reduce_columns(Op op, Input in, Layout<3> kept, Layout<1> reduced) {
+static __global__ void reduce_columns(Op op, Input in, Layout<3> kept, Layout<1> reduced) {
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= kept.count) return;
   int64_t at[3];
@@ -169,8 +170,8 @@ __global__ void reduce_columns(Op op, Input in, Layout<3> kept, Layout<1> reduce
   op.put(state, at);
 }
 
-template <class Op>
-__global__ void combine_partials(Op op, const typename Op::State *partials, unsigned slots, Layout<3> kept) {
+template <class Op> static __global__ void combine_partials(Op op, const typename Op::State *partials,
+                                                            unsigned slots, Layout<3> kept) {
   const uint32_t row = blockIdx.x;
   int64_t at[3];
   kept.locate(row, at);

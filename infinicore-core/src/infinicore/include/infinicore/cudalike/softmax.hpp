@@ -12,8 +12,9 @@ namespace infini::cudalike {
 // What stands beyond a row, and beyond what a causal row sees, has no weight. A causal row number i of
 // `cycle` sees the first i + 1 + (length - cycle) elements.
 template <class T, int width, bool logarithm>
-__global__ void softmax_kernel(T *out, const T *in, Layout<2> layout, int64_t length, int64_t out_stride,
-                               int64_t in_stride, uint32_t first_row, uint32_t cycle) {
+static __global__ void softmax_kernel(T *out, const T *in, Layout<2> layout, int64_t length,
+                                      int64_t out_stride, int64_t in_stride, uint32_t first_row,
+                                      uint32_t cycle) {
   using C = compute_t<T>;
   const C none = -math::infinity<C>();
   int64_t at[2];
@@ -152,7 +153,7 @@ template <class T> __global__ void cross_entropy_kernel(T *out, const T *in, Int
 }
 
 template <class T>
-__global__ void reduce_losses(T *out, const compute_t<T> *losses, int64_t rows, bool mean) {
+static __global__ void reduce_losses(T *out, const compute_t<T> *losses, int64_t rows, bool mean) {
   using C = compute_t<T>;
   C loss = 0, scale = 0;
   for (int64_t i = threadIdx.x; i < rows; i += blockDim.x) {
