@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from _timing import Call, alternate
 
 import infinicore as ic
 
-Call = Callable[[], Any]
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
 
@@ -50,28 +49,6 @@ class Limits:
         copied = min(case.read, case.written)
         moved = 2 * copied / self.copy + (case.read - copied) / self.read
         return max(moved, case.flops / self.flops)
-
-
-def once(call: Call, repeat: int) -> float:
-    """Return seconds per call of `repeat` calls in a row."""
-    start = time.perf_counter()
-    for _ in range(repeat):
-        call()
-    return (time.perf_counter() - start) / repeat
-
-
-def alternate(calls: list[Call], seconds: float) -> list[list[float]]:
-    """Time `calls` in turn for about `seconds` in all, each sample a millisecond or more; a list per call."""
-    repeats = []
-    for call in calls:
-        call()
-        repeats.append(max(1, int(1e-3 / max(once(call, 1), 1e-9))))
-    samples: list[list[float]] = [[] for _ in calls]
-    end = time.perf_counter() + seconds
-    while len(samples[0]) < 5 or time.perf_counter() < end:
-        for sample, call, repeat in zip(samples, calls, repeats, strict=True):
-            sample.append(once(call, repeat))
-    return samples
 
 
 def measure_limits(seconds: float) -> Limits:

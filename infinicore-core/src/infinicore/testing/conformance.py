@@ -34,6 +34,20 @@ __all__ = [
 
 #: What a kernel raises for a call that its signature allows, where it lacks the combination.
 REFUSALS = (ic.OperatorNotSupported, ic.DTypeError, ic.ShapeError, ic.StrideError)
+    "WITNESSES",
+    "Image",
+    "agree",
+    "body_values",
+    "check",
+    "invoke",
+    "judge",
+    "lacks",
+    "operand",
+    "place",
+    "reference",
+    "witness",
+    "witness_arguments",
+]
 
 
 # ---- on a device ---------------------------------------------------------------------------------
@@ -244,27 +258,33 @@ def widened(drawn: DrawnTensor) -> np.ndarray:
     return drawn.values.astype(np.complex128 if kind == "c" else np.float64)
 
 
-def reference(call: DrawnCall) -> list[np.ndarray]:
-    """Compute the outputs of a call with the operator's NumPy body, in float64: one array per output slot."""
+def body_values(call: DrawnCall, convert: Callable[[DrawnTensor], np.ndarray] = widened) -> list[Any]:
+    """Return what `Schema.run_reference` takes for a call; `convert` makes the arrays of its inputs."""
     schema, values = call.schema, list(call.slots)
     for p in schema.tensors:
         value = values[p.index]
         if p.role == "out":
             values[p.index] = np.empty(value.layout.shape, NUMPY[value.dtype])
         elif isinstance(value, tuple):
-            values[p.index] = tuple(widened(item) for item in value)
+            values[p.index] = tuple(convert(item) for item in value)
         elif value is not None:
-            values[p.index] = widened(value)
+            values[p.index] = convert(value)
     resolved = call.resolved()
     for p in schema.scalars:
         values[p.index] = resolved.values[p.index]
     for index in resolved.expand:
         if values[index] is not None:
             values[index] = np.broadcast_to(values[index], resolved.specs[index].shape)
+    return values
+
+
+def reference(call: DrawnCall) -> list[np.ndarray]:
+    """Compute the outputs of a call with the operator's NumPy body, in float64: one array per output slot."""
+    values = body_values(call)
     # A mean of nothing is NaN, as it should be; NumPy also warns about it.
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        return [np.asarray(array) for array in schema.run_reference(values)]
+        return [np.asarray(array) for array in call.schema.run_reference(values)]
 
 
 def describe(
@@ -715,15 +735,28 @@ def arguments_in(call: DrawnCall, torch: Any, *, wide: bool = False) -> dict[str
             return value
         tensor = torch.from_numpy(np.array(widened(value)))
         return tensor if wide else tensor.to(getattr(torch, NAMES[value.dtype], None))
+def witness_arguments(call: DrawnCall, convert: Callable[[DrawnTensor], Any]) -> dict[str, Any]:
+    """Return what a function of `WITNESSES` takes for a call; `convert` makes PyTorch's tensors."""
+    resolved = call.resolved()
+
+    def converted(value: Any) -> Any:
+        if isinstance(value, DrawnTensor):
+            return convert(value)
+        return tuple(map(converted, value)) if isinstance(value, tuple) else value
 
     arguments: dict[str, Any] = {}
     for p in call.schema.parameters:
         if p.role == "out":
             continue
-        arguments[p.name] = convert(call.slots[p.index]) if p.is_tensor else resolved.values[p.index]
-        if p.is_tensor and p.index in resolved.expand:
+        arguments[p.name] = converted(call.slots[p.index]) if p.is_tensor else resolved.values[p.index]
+        if arguments[p.name] is not None and p.is_tensor and p.index in resolved.expand:
             arguments[p.name] = arguments[p.name].expand(resolved.specs[p.index].shape)
     return arguments
+
+
+def lacks(error: Exception) -> bool:
+    """Tell whether PyTorch says with `error` that it has no such operator of this dtype."""
+    return "not implemented for" in str(error) or "does not support" in str(error)
 
 
 def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
@@ -732,10 +765,11 @@ def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
     if function is None:
         return None
     arguments = arguments_in(call, torch, wide=True)
+    arguments = witness_arguments(call, lambda drawn: torch.from_numpy(np.array(widened(drawn))))
     try:
         result = function(torch, arguments)
     except (NotImplementedError, RuntimeError) as error:
-        if "not implemented for" in str(error) or "does not support" in str(error):
+        if lacks(error):
             return None
         raise
     results = result if isinstance(result, tuple) else (result,)

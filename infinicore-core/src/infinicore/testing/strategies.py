@@ -464,7 +464,7 @@ def calls(
     return draw(_completed(schema, slots, symbols.dtypes, dtypes or {}))
 
 
-def _counted(schema: Schema, slots: list[Any], specs: list[Any]) -> list[Any]:
+def counted(schema: Schema, slots: list[Any], specs: list[Any]) -> list[Any]:
     """Add the outputs whose size depends on elements: they are resolved like outputs that were given."""
     assert schema.count is not None
     names = schema.count.__code__.co_varnames[: schema.count.__code__.co_argcount]
@@ -499,7 +499,7 @@ def _completed(
         specs[p.index] = Spec(shape, dtypes.get(p.dtype) or draw(st.sampled_from(p.dtypes())))
         given = True
     if schema.count is not None:
-        specs = _counted(schema, slots, specs)
+        specs = counted(schema, slots, specs)
     resolved = schema.resolve(specs)
     alias: dict[int, int] = {}
     for p in outs:
