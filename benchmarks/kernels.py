@@ -23,21 +23,18 @@ from _timing import Call, alternate
 
 import infinicore as ic
 from infinicore.ops.loss import Reduction
-from infinicore.schema import OPERATORS, VARIABLES, Dim, Elements, Parameter, Schema, Spec, Values
+from infinicore.schema import DTYPES, OPERATORS, VARIABLES, Dim, Elements, Parameter, Schema, Spec, Values
 from infinicore.testing.conformance import (
     WITNESSES,
-    PlacedTensor,
     body_values,
     invoke,
     lacks,
-    operand,
-    place,
     witness_arguments,
 )
 from infinicore.testing.strategies import NUMPY, DrawnCall, DrawnTensor, Layout, counted, spec
 
-#: What a dtype variable stands for in turn; the first is enough for a quick look.
-DTYPES = {
+#: What a dtype variable stands for in turn; the first two are enough for a quick look.
+CHOICES = {
     "F": ("f32", "bf16", "f16", "f64"),
     "N": ("f32", "bf16", "f16", "f64", "i32", "i64"),
     "R": ("f32", "bf16", "f16", "f64", "i64", "i32", "u8", "bool"),
@@ -202,6 +199,9 @@ CASES: dict[str, list[Case]] = {
 DIRECT: dict[str, Any] = {
     "topk": lambda torch, a: torch.topk(a["input"], a["k"], a["dim"], a["largest"], a["sorted"]),
     "clip_scalar": lambda torch, a: torch.clamp(a["input"], a["min_val"], a["max_val"]),
+    "floor": lambda torch, a: torch.floor(a["input"]),
+    "ceil": lambda torch, a: torch.ceil(a["input"]),
+    "round": lambda torch, a: torch.round(a["input"]),
 }
 
 
@@ -227,7 +227,7 @@ def filled(case: Case, p: Parameter, shape: tuple[int, ...], dtype: str) -> Draw
         values = random.integers(said.low, said.high, shape, endpoint=True)
     else:
         values = random.uniform(said.low, said.high, shape)
-    return DrawnTensor(dtype, contiguous(shape), values.astype(NUMPY[dtype]))
+    return DrawnTensor(dtype, contiguous(shape), np.ascontiguousarray(values, NUMPY[dtype]).reshape(shape))
 
 
 def prepared(schema: Schema, case: Case, dtypes: dict[str, str]) -> DrawnCall:
@@ -275,20 +275,24 @@ def out_required(schema: Schema) -> bool:
 
 def native(call: DrawnCall) -> Call:
     """Our call, its arguments at hand; it allocates its results unless the operator says otherwise."""
-    placed = place(call, lambda drawn: PlacedTensor(drawn, ic.device("cpu")))
-    slots = [operand(item) for item in placed]
+
+    def tensor(value: Any) -> Any:  # over the memory that the others read, too
+        if isinstance(value, tuple) and value and isinstance(value[0], DrawnTensor):
+            return [tensor(item) for item in value]
+        if not isinstance(value, DrawnTensor):
+            return value
+        if value.values is not None:
+            return ic.from_numpy(value.values)
+        return ic.empty(value.layout.shape, dtype=getattr(ic, DTYPES[value.dtype][1]), device="cpu")
+
     schema, recorded = call.schema, {}
 
     def record(*positional: Any, **keywords: Any) -> None:
         recorded.update(positional=positional, keywords=keywords)
 
-    invoke(schema, record, slots, give_out=out_required(schema))
-    function = getattr(ic.ops, schema.call.name)
-
-    def run(_memory: Any = placed) -> Any:  # which the tensors only point at
-        return function(*recorded["positional"], **recorded["keywords"])
-
-    return run
+    invoke(schema, record, [tensor(value) for value in call.slots], give_out=out_required(schema))
+    function, positional, keywords = getattr(ic.ops, schema.call.name), *recorded.values()
+    return lambda: function(*positional, **keywords)
 
 
 def body(call: DrawnCall) -> Call:
@@ -297,8 +301,12 @@ def body(call: DrawnCall) -> Call:
     targets = [NUMPY[call.slots[p.index].dtype] for p in call.schema.outputs]
 
     def run() -> list[np.ndarray]:
-        results = call.schema.run_reference(values)
-        return [np.asarray(r).astype(t, copy=False) for r, t in zip(results, targets, strict=True)]
+        results = map(np.asarray, call.schema.run_reference(values))
+        # A result that is an input still, since nothing had to be done, is a copy in the end.
+        return [
+            r.astype(t, copy=any(r is value for value in values))
+            for r, t in zip(results, targets, strict=True)
+        ]
 
     return run
 
@@ -310,7 +318,7 @@ def pytorch(call: DrawnCall) -> Call | None:
         return None
 
     def tensor(drawn: DrawnTensor) -> torch.Tensor:
-        array = np.ascontiguousarray(drawn.values)
+        array = drawn.values
         if drawn.dtype == "bf16":
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
         return torch.from_numpy(array)
@@ -334,9 +342,9 @@ def calls_of(schema: Schema, quick: bool) -> Iterator[tuple[str, DrawnCall]]:
         said = {name: case[name] for name in VARIABLES if name in case}
         used = [p.dtype for p in schema.tensors if p.dtype in VARIABLES]
         main = next((v for v in used if v not in ("I", "W", *said)), None)
-        choices = DTYPES[main] if main and not said else (None,)
+        choices = CHOICES[main] if main and not said else (None,)
         for choice in choices[: 2 if quick else None]:
-            dtypes = {name: values[0] for name, values in DTYPES.items()} | said
+            dtypes = {name: values[0] for name, values in CHOICES.items()} | said
             if choice:
                 dtypes[main or ""] = choice
             if dtypes["F"] != "f32":

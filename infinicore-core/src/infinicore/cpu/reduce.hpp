@@ -4,6 +4,7 @@
 #include "loops.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 namespace infini::cpu::INFINI_ISA {
@@ -15,6 +16,8 @@ constexpr int64_t kSegment = 1 << 16;  // elements of one long fold that a threa
 constexpr int64_t kBlock = 512;        // elements converted at a time
 constexpr int64_t kShort = 32;         // a fold so short that its outputs are better folded together
 constexpr int64_t kNarrow = 8;         // outputs so few that they are better folded apart
+constexpr int64_t kGathered = 1024;    // elements of short rows that are folded together
+constexpr int64_t kAbreast = 512;      // elements of rows narrower than kNarrow that lie beside each other
 
 template <class Element> constexpr int64_t kColumns = kPanelBytes / int64_t(sizeof(Element));
 
@@ -24,6 +27,7 @@ struct Reduction {
   Space<1> reduced;  // input
   int64_t count;     // elements of one fold
   bool columns;      // are neighbours among the outputs folded together, not one after the other?
+  bool narrow;       // are they few, and is every row of them adjacent to the next?
 
   // No dims means all of them. pairs: elements are pairs of numbers (complex), whose halves fold apart.
   Reduction(const infini_tensor &output, const infini_tensor &input, const infini_int_list &dims,
@@ -47,6 +51,8 @@ struct Reduction {
     const int64_t neighbours = kept.ndim > 0 ? kept.shape[kept.ndim - 1] : 0;
     bool adjacent = neighbours > 0 && kept.strides[0][kept.ndim - 1] == 1 && !row;
     columns = neighbours >= kNarrow && (adjacent || count <= kShort);
+    narrow = neighbours < kNarrow && adjacent && reduced.ndim == 1 && reduced.strides[0][0] == neighbours &&
+             count * neighbours >= 2 * kAbreast;
   }
 };
 
@@ -94,18 +100,54 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
                                  int64_t stride, int64_t n, Total *totals) const {
     alignas(64) Lane lanes[kColumns<Element>], wide[kColumns<Element>];
     std::fill(lanes, lanes + n, self().start());
-    const bool direct = kDirect && stride == 1;
+    if constexpr (kConverts) {
+      if (stride == 1) {  // four rows at once, since the totals are read and written for each
+        const Element *some[4];
+        int64_t count = 0;
+        rows.for_each(begin, end, [&](const int64_t(&at)[1]) {
+          some[count++] = x + at[0];
+          if (count == 4) fold_rows<4>(some, lanes, n), count = 0;
+        });
+        for (int64_t r = 0; r < count; ++r) fold_rows<1>(some + r, lanes, n);
+        return into_totals(lanes, n, totals);
+      }
+    }
     rows.for_each(begin, end, [&](const int64_t(&at)[1]) {
-      if (!direct) self().load(x + at[0], stride, wide, n);
-      const Lane *row = wide;
-      if constexpr (kDirect) row = direct ? x + at[0] : wide;
-      for (int64_t i = 0; i < n; ++i) self().fold(lanes[i], row[i]);
+      self().load(x + at[0], stride, wide, n);
+      for (int64_t i = 0; i < n; ++i) self().fold(lanes[i], wide[i]);
     });
-    for (int64_t i = 0; i < n; ++i) totals[i] = self().join(totals[i], self().widen(lanes[i]));
+    into_totals(lanes, n, totals);
   }
 
  protected:
   static constexpr bool kDirect = std::is_same_v<Element, Lane>;
+  static constexpr bool kConverts = std::is_arithmetic_v<Element> && std::is_arithmetic_v<Lane>;
+
+  // Fold some rows of n elements into lanes.
+  template <int count>
+  [[gnu::noinline]] void fold_rows(const Element *const *rows, Lane *lanes, int64_t n) const {
+    int64_t i = 0;
+    if constexpr (kDirect) {
+      typedef Lane Vector __attribute__((vector_size(64)));
+      constexpr int64_t width = 64 / sizeof(Lane);
+      for (; i + width <= n; i += width) {
+        Vector total, in[count];
+        std::memcpy(&total, lanes + i, sizeof(total));
+        for (int r = 0; r < count; ++r) std::memcpy(&in[r], rows[r] + i, sizeof(total));
+        for (int r = 0; r < count; ++r) self().fold(total, in[r]);
+        std::memcpy(lanes + i, &total, sizeof(total));
+      }
+    }
+    for (; i < n; ++i) {
+      Lane total = lanes[i];
+      for (int r = 0; r < count; ++r) self().fold(total, Lane(rows[r][i]));
+      lanes[i] = total;
+    }
+  }
+
+  void into_totals(const Lane *lanes, int64_t n, Total *totals) const {
+    for (int64_t i = 0; i < n; ++i) totals[i] = self().join(totals[i], self().widen(lanes[i]));
+  }
 
   // n adjacent lanes, in as many at once as four of the widest registers hold.
   [[gnu::noinline]] Total contiguous(const Lane *x, int64_t n) const {
@@ -113,8 +155,7 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
     constexpr int64_t width = 64 / sizeof(Lane), run = kRunBytes / sizeof(Lane);
     const Vector start = self().start() - Vector{};
     Total total = self().none();
-    int64_t i = 0;
-    while (n - i >= width && !self().settled(total)) {
+    for (int64_t i = 0; i < n && !self().settled(total);) {
       Vector a = start, b = start, c = start, d = start, in[4];
       const int64_t stop = std::min(n, i + run);
       for (; i + 4 * width <= stop; i += 4 * width) {
@@ -128,17 +169,32 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
         std::memcpy(in, x + i, sizeof(Vector));
         self().fold(a, in[0]);
       }
+      if (i < stop) {
+        in[0] = start;
+        std::memcpy(in, x + i, size_t(stop - i) * sizeof(Lane));
+        self().fold(b, in[0]);
+        i = stop;
+      }
       self().fold(a, b);
       self().fold(c, d);
       self().fold(a, c);
-      for (int64_t lane = 0; lane < width; ++lane) total = self().join(total, self().widen(a[lane]));
+      total = self().join(total, across(a));
     }
-    if (self().settled(total)) return total;
-    for (; i < n; ++i) total = self().join(total, self().widen(x[i]));
     return total;
   }
 
  private:
+  // The lanes of a vector folded: halves of it first, which takes fewer steps than one lane after the other.
+  template <class V> Total across(const V &lanes) const {
+    constexpr int64_t width = sizeof(V) / sizeof(Lane);
+    Total totals[width];
+    for (int64_t i = 0; i < width; ++i) totals[i] = self().widen(lanes[i]);
+#pragma GCC unroll 8
+    for (int64_t half = width / 2; half > 0; half /= 2)
+      for (int64_t i = 0; i < half; ++i) totals[i] = self().join(totals[i], totals[i + half]);
+    return totals[0];
+  }
+
   const Derived &self() const { return static_cast<const Derived &>(*this); }
 };
 
@@ -148,6 +204,25 @@ template <class T, class Total> void round_total(Total total, T &out) {
     out = T(total);
   else
     from_float(round_to_odd(double(total)), out);
+}
+
+// n elements, few enough that a call would take longer.
+template <class T> inline void copy_short(T *__restrict to, const T *__restrict from, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = from[i];
+}
+
+// totals[i] becomes join(totals[i], more[i]). (This and the next out of line: vectorised once is enough.)
+template <class Fold>
+[[gnu::noinline]] void join_all(const Fold &fold, typename Fold::Total *totals,
+                                const typename Fold::Total *more, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) totals[i] = fold.join(totals[i], more[i]);
+}
+
+// The outputs of n totals, each of `count` elements.
+template <class Fold> [[gnu::noinline]] void finish_all(const Fold &fold, const typename Fold::Total *totals,
+                                                        int64_t n, int64_t count,
+                                                        typename Fold::Result *out, int64_t stride) {
+  for (int64_t i = 0; i < n; ++i) fold.finish(totals[i], count, out[i * stride]);
 }
 
 // Each output folds a row (or several) of its own.
@@ -163,18 +238,60 @@ template <class Fold> void reduce_rows(const Reduction &plan, const Fold &fold,
     Total total = fold.none();
     if (begin >= end) return total;
     const int64_t first = begin / row.extent, last = (end - 1) / row.extent;
-    int64_t item = first;
+    // Rows much shorter than a block are put together first: each fold has an end that takes time.
+    const bool gathers = last > first && row.strides[0] == 1 && row.extent <= kGathered / 4;
+    alignas(64) Element block[kGathered];
+    int64_t item = first, held = 0;
     outer.for_each(first, last + 1, [&](const int64_t(&at)[1]) {
       int64_t start = item == first ? begin - item * row.extent : 0;
       int64_t stop = item == last ? end - item * row.extent : row.extent;
       ++item;
       if (fold.settled(total)) return;
-      total = fold.join(total, fold.row(from + at[0] + start * row.strides[0], row.strides[0], stop - start));
+      const Element *some = from + at[0] + start * row.strides[0];
+      int64_t n = stop - start, step = row.strides[0];
+      if (gathers) {
+        copy_short(block + held, some, n);
+        held += n;
+        if (held + row.extent <= kGathered && item <= last) return;
+        some = block;
+        n = held;
+        held = 0;
+      }
+      total = fold.join(total, fold.row(some, step, n));
     });
     return total;
   };
   const int64_t segments = (each + kSegment - 1) / kSegment;
-  if (segments > 1 && outputs < 64) {  // few long folds: share each among the threads
+  const bool shared = segments > 1 && outputs < 64;
+  const int last = plan.kept.ndim - 1;
+  if (!shared && outer.ndim > 0 && last >= 0 && row.extent > kShort &&
+      std::abs(plan.kept.strides[0][last]) < std::abs(outer.strides[0][outer.ndim - 1])) {
+    // The rows of one output lie further apart than those of its neighbours: go through them in this order.
+    constexpr int64_t size = 256;
+    const int64_t rows = outer.numel();
+    parallel_for(0, outputs, std::max<int64_t>(kSegment / std::max<int64_t>(each, 1), 1),
+                 [&](int64_t begin, int64_t end) {
+                   Total totals[size];
+                   for (int64_t at = begin, n; at < end; at += n) {
+                     n = std::min(size, end - at);
+                     std::fill(totals, totals + size, fold.none());
+                     outer.for_each(0, rows, [&](const int64_t(&from)[1]) {
+                       Total *total = totals;
+                       plan.kept.for_each(at, at + n, [&](const int64_t(&to)[2]) {
+                         if (!fold.settled(*total))
+                           *total = fold.join(*total, fold.row(in + from[0] + to[0], row.strides[0], row.extent));
+                         ++total;
+                       });
+                     });
+                     const Total *total = totals;
+                     plan.kept.for_each(at, at + n, [&](const int64_t(&to)[2]) {
+                       fold.finish(*total++, each, out[to[1]]);
+                     });
+                   }
+                 });
+    return;
+  }
+  if (shared) {  // few long folds: share each among the threads
     std::vector<Total> totals(static_cast<size_t>(outputs * segments), fold.none());
     std::vector<const Element *> starts;
     plan.kept.for_each(0, outputs, [&](const int64_t(&at)[2]) { starts.push_back(in + at[0]); });
@@ -218,9 +335,8 @@ template <class Fold> void reduce_columns(const Reduction &plan, const Fold &fol
   std::vector<Total> partial(segments > 1 ? static_cast<size_t>(groups * panels * segments * kPanel) : 0,
                              fold.none());
   auto store_panel = [&](int64_t offset, int64_t panel, const Total *totals) {
-    int64_t n = std::min(kPanel, row.extent - panel * kPanel);
-    for (int64_t i = 0; i < n; ++i)
-      fold.finish(totals[i], rows, out[offset + (panel * kPanel + i) * row.strides[1]]);
+    finish_all(fold, totals, std::min(kPanel, row.extent - panel * kPanel), rows,
+               out + offset + panel * kPanel * row.strides[1], row.strides[1]);
   };
   const int64_t work = std::max<int64_t>(height * std::min(row.extent, kPanel), 1);
   parallel_for(0, groups * panels * segments, std::max<int64_t>(kSegment / work, 1),
@@ -246,17 +362,54 @@ template <class Fold> void reduce_columns(const Reduction &plan, const Fold &fol
   outer.for_each(0, groups, [&](const int64_t(&at)[2]) {
     for (int64_t panel = 0; panel < panels; ++panel) {
       Total *totals = &partial[size_t((group * panels + panel) * segments * kPanel)];
-      for (int64_t s = 1; s < segments; ++s)
-        for (int64_t i = 0; i < kPanel; ++i) totals[i] = fold.join(totals[i], totals[s * kPanel + i]);
+      for (int64_t s = 1; s < segments; ++s) join_all(fold, totals, totals + s * kPanel, kPanel);
       store_panel(at[1], panel, totals);
     }
     ++group;
   });
 }
 
+// Fold adjacent rows of a few outputs: as many rows as fill a panel count as one, whose totals then fold.
+template <class Fold> void reduce_narrow(const Reduction &plan, const Fold &fold,
+                                         const typename Fold::Element *in, typename Fold::Result *out) {
+  using Total = typename Fold::Total;
+  Space<2> outer = plan.kept;
+  const Space<2>::Row row = outer.pop();
+  const int64_t width = row.extent, abreast = kAbreast / width, panel = abreast * width, rows = plan.count;
+  const int64_t tall = std::max<int64_t>(8 * kSegment / panel, 1) * abreast;  // rows of one segment
+  const int64_t groups = outer.numel(), segments = (rows + tall - 1) / tall;
+  std::vector<Total> partial(static_cast<size_t>(groups * segments * width), fold.none());
+  parallel_for(0, groups * segments, 1, [&](int64_t begin, int64_t end) {
+    alignas(64) Total totals[kAbreast];
+    for (int64_t task = begin; task < end; ++task) {
+      outer.for_each(task / segments, task / segments + 1, [&](const int64_t(&at)[2]) {
+        const int64_t from = task % segments * tall, count = std::min(tall, rows - from);
+        const typename Fold::Element *x = in + at[0] + from * width;
+        Space<1> panels;
+        panels.append(count / abreast, {panel});
+        std::fill(totals, totals + kAbreast, fold.none());
+        for (int64_t start = 0; start < count / abreast; start += kColumnRun)
+          fold.columns(panels, start, std::min(start + kColumnRun, count / abreast), x, 1, panel, totals);
+        Space<1> rest;
+        rest.append(1, {panel});
+        if (const int64_t left = count % abreast * width)
+          fold.columns(rest, 0, 1, x + count / abreast * panel, 1, left, totals);
+        Total *mine = &partial[size_t(task * width)];
+        for (int64_t i = 0; i < panel; i += width) join_all(fold, mine, totals + i, width);
+      });
+    }
+  });
+  int64_t group = 0;
+  outer.for_each(0, groups, [&](const int64_t(&at)[2]) {
+    Total *mine = &partial[size_t(group++ * segments * width)];
+    for (int64_t s = 1; s < segments; ++s) join_all(fold, mine, mine + s * width, width);
+    finish_all(fold, mine, width, rows, out + at[1], row.strides[1]);
+  });
+}
+
 template <class Fold> void reduce(const Reduction &plan, const Fold &fold, const void *in, void *out) {
   if (plan.kept.numel() == 0) return;
-  auto run = plan.columns ? reduce_columns<Fold> : reduce_rows<Fold>;
+  auto run = plan.columns ? reduce_columns<Fold> : plan.narrow ? reduce_narrow<Fold> : reduce_rows<Fold>;
   run(plan, fold, static_cast<const typename Fold::Element *>(in), static_cast<typename Fold::Result *>(out));
 }
 

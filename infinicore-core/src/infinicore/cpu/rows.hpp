@@ -1,8 +1,7 @@
-// cpu/rows.hpp -- rows of a tensor along any of its axes, widened into contiguous lines one after the other.
-// Where the axis is not the dense one, neighbouring rows are gathered together, so that memory is read in
-// lines.
+// cpu/rows.hpp -- rows of a tensor along any of its axes, widened one after the other, or side by side where
+// the axis is not the dense one or rows are short: memory is then read, and vectors filled, across rows.
 #pragma once
-#include "kernel.hpp"
+#include "elementwise.hpp"
 #include "scratch.hpp"
 #include "vec.hpp"
 
@@ -22,6 +21,43 @@ template <class C> inline C row_sum_exp(const C *x, int64_t n, C shift) {
   return sum;
 }
 
+constexpr int64_t kPanelColumns = 256;  // rows that are computed side by side, at most
+
+// Rows that lie side by side, and where their results go, which may be the same place: element i of row j is
+// x[i * x_pitch + j].
+template <class C> struct Panel {
+  const C *x;
+  C *y;
+  int64_t x_pitch, y_pitch, n, width;
+
+  const C *line(int64_t i) const { return x + i * x_pitch; }
+  C *result(int64_t i) const { return y + i * y_pitch; }
+
+  // totals[j] = the sum over i of what term(line(i), line) writes to line[j]; in runs short enough for C.
+  template <class Fn> void sum(double *totals, Fn &&term) const {
+    constexpr int64_t run = 64;
+    C part[kPanelColumns], values[kPanelColumns];
+    std::fill(totals, totals + width, 0.0);
+    for (int64_t begin = 0; begin < n; begin += run) {
+      std::fill(part, part + width, C(0));
+      for (int64_t i = begin; i < std::min(begin + run, n); ++i) {
+        term(line(i), values);
+        for (int64_t j = 0; j < width; ++j) part[j] += values[j];
+      }
+      for (int64_t j = 0; j < width; ++j) totals[j] += double(part[j]);
+    }
+  }
+
+  // largest[j] = the maximum over i; a NaN is passed over.
+  void max(C *largest) const {
+    std::fill(largest, largest + width, C(-__builtin_huge_val()));
+    for (int64_t i = 0; i < n; ++i) {
+      const C *row = line(i);
+      for (int64_t j = 0; j < width; ++j) largest[j] = row[j] > largest[j] ? row[j] : largest[j];
+    }
+  }
+};
+
 // The rows of out and in, two tensors of one shape and dtype, along an axis; a number is a row of one
 // element.
 class Rows {
@@ -39,26 +75,39 @@ class Rows {
     out_step_ = out.strides[which];
     in_step_ = in.strides[which];
     outer_.reorder();
-    if (out_step_ == 1 && in_step_ == 1) return;
     const int last = outer_.ndim - 1;
-    if (last >= 0 && outer_.strides[0][last] == 1 && outer_.strides[1][last] == 1)
-      neighbours_ = outer_.pop().extent;
+    if (last < 0) return;
+    const bool dense = out_step_ == 1 && in_step_ == 1;
+    const bool neighbours = outer_.strides[0][last] == 1 && outer_.strides[1][last] == 1;
+    if ((neighbours && !dense) || (n_ <= kShort && outer_.shape[last] >= kShort)) beside_ = outer_.pop();
   }
 
-  // Call fn(x, y, n) for every row x, which is to become y; y may be x.
-  template <class T, class Fn> void each(const T *in, T *out, Fn &&fn) const {
+  // Call rows(x, y, n) for every row x, which is to become y (y may be x), or columns(panel) where rows lie
+  // beside each other, or are too short to be worth a call.
+  template <class T, class RowFn, class ColumnFn>
+  void each(const T *in, T *out, RowFn &&rows, ColumnFn &&columns) const {
     using C = compute_t<T>;
-    const int64_t pitch = n_ + 16;  // no power of two, which would put a column into one set of the cache
-    const int64_t width = panel_width(pitch * int64_t(sizeof(C))), panels = (neighbours_ + width - 1) / width;
+    const int64_t width = beside_.extent > 1 ? panel_width(n_ * int64_t(sizeof(C))) : 1;
+    const int64_t pitch = width > 1 ? width + 16 : n_ + 16;  // rows of a panel that start in other sets of a cache
+    const int64_t panels = (beside_.extent + width - 1) / width;
     const int64_t grain = std::max<int64_t>(1, 8 * 1024 / (n_ * width + 1));
+    const int64_t room = width > 1 ? n_ * pitch : pitch;
     parallel_for(0, outer_.numel() * panels, grain, [&](int64_t begin, int64_t end) {
-      C *lines = static_cast<C *>(scratch<Scratch::operands>(size_t(width * pitch) * sizeof(C)));
+      C *line = static_cast<C *>(scratch<Scratch::operands>(size_t(room) * sizeof(C)));
       for (int64_t item = begin; item < end;) {
         const int64_t panel = item / outer_.numel() * width, row = item % outer_.numel();
         const int64_t count = std::min(end - item, outer_.numel() - row);
         outer_.for_each(row, row + count, [&](const int64_t(&at)[2]) {
-          rows(in + at[1] + panel, out + at[0] + panel, std::min(neighbours_ - panel, width), lines, pitch,
-               fn);
+          if (width == 1) return single(in + at[1], out + at[0], line, rows);
+          const int64_t count = std::min(beside_.extent - panel, width);
+          const T *from = in + at[1] + panel * beside_.strides[1];
+          T *to = out + at[0] + panel * beside_.strides[0];
+          if constexpr (std::is_same_v<T, C>)
+            if (beside_.strides[0] == 1 && beside_.strides[1] == 1)
+              return columns(Panel<C>{from, to, in_step_, out_step_, n_, count});
+          read(from, line, pitch, count);
+          columns(Panel<C>{line, line, pitch, pitch, n_, count});
+          write(line, pitch, count, to);
         });
         item += count;
       }
@@ -66,79 +115,49 @@ class Rows {
   }
 
  private:
-  static constexpr int64_t kWidest = 256;
+  static constexpr int64_t kShort = 32;
 
-  // Neighbours that are handled together: many, since pages and lines of memory are fetched for them all; few
+  // Rows that are handled together: many, since pages and lines of memory are fetched for them all; few
   // enough that their widened copies stay in a cache and that every thread gets some.
-  int64_t panel_width(int64_t line_bytes) const {
-    const int64_t fit = (int64_t(2) << 20) / line_bytes;
-    const int64_t share = outer_.numel() * neighbours_ / (2 * num_threads());
-    const int64_t width = std::max<int64_t>(16, std::min({fit, share, kWidest}) / 16 * 16);
-    return std::max<int64_t>(1, std::min(neighbours_, width));
+  int64_t panel_width(int64_t row_bytes) const {
+    const int64_t fit = (int64_t(1) << 19) / std::max<int64_t>(row_bytes, 1);
+    const int64_t share = outer_.numel() * beside_.extent / (2 * num_threads());
+    const int64_t width = std::max<int64_t>(16, std::min({fit, share, kPanelColumns}) / 16 * 16);
+    return std::min(beside_.extent, width);
   }
 
-  template <class T, class Fn>
-  void rows(const T *in, T *out, int64_t count, compute_t<T> *lines, int64_t pitch, Fn &&fn) const {
-    if (neighbours_ == 1) {
-      if constexpr (std::is_same_v<T, compute_t<T>>)
-        if (in_step_ == 1 && out_step_ == 1) return fn(in, out, n_);
-      to_float(in, in_step_, lines, n_);
-      fn(lines, lines, n_);
-      return from_float(lines, out, out_step_, n_);
+  template <class T, class Fn> void single(const T *in, T *out, compute_t<T> *line, Fn &&fn) const {
+    if constexpr (std::is_same_v<T, compute_t<T>>)
+      if (in_step_ == 1 && out_step_ == 1) return fn(in, out, n_);
+    to_float(in, in_step_, line, n_);
+    fn(line, line, n_);
+    from_float(line, out, out_step_, n_);
+  }
+
+  // From memory to the lines of a panel, in the order of memory.
+  template <class T> void read(const T *in, compute_t<T> *lines, int64_t pitch, int64_t width) const {
+    const int64_t beside = beside_.strides[1];
+    if (beside == 1 || in_step_ != 1) {
+      for (int64_t i = 0; i < n_; ++i) to_float(in + i * in_step_, beside, lines + i * pitch, width);
+      return;
     }
-    gather(in, in_step_, n_, count, lines, pitch);
-    for (int64_t row = 0; row < count; ++row) fn(lines + row * pitch, lines + row * pitch, n_);
-    scatter(lines, pitch, n_, count, out, out_step_);
+    for (int64_t j = 0; j < width; ++j)
+      for (int64_t i = 0; i < n_; ++i) lines[i * pitch + j] = to_float(in[j * beside + i]);
   }
 
-  // lines[row * pitch + i] = in[i * step + row], in squares as wide as a register.
-  template <class T> static void gather(const T *in, int64_t step, int64_t n, int64_t count,
-                                        compute_t<T> *lines, int64_t pitch) {
-    constexpr int64_t L = lanes<compute_t<T>>;
-    for (int64_t i = 0; i < n; i += L)
-      for (int64_t row = 0; row < count; row += L) {
-        const T *from = in + i * step + row;
-        compute_t<T> *to = lines + row * pitch + i;
-        const int64_t high = std::min(L, n - i), wide = std::min(L, count - row);
-        if (high == L && wide == L) {
-          vec<compute_t<T>> square[L];
-          for (int64_t u = 0; u < L; ++u) square[u] = load(from + u * step);
-          transpose<compute_t<T>>(square);
-          for (int64_t u = 0; u < L; ++u) store(to + u * pitch, square[u]);
-        } else {
-          for (int64_t u = 0; u < high; ++u)
-            for (int64_t v = 0; v < wide; ++v) to[v * pitch + u] = to_float(from[u * step + v]);
-        }
-      }
+  // And back.
+  template <class T> void write(const compute_t<T> *lines, int64_t pitch, int64_t width, T *out) const {
+    const int64_t beside = beside_.strides[0];
+    if (beside == 1 || out_step_ != 1) {
+      for (int64_t i = 0; i < n_; ++i) from_float(lines + i * pitch, out + i * out_step_, beside, width);
+      return;
+    }
+    for (int64_t j = 0; j < width; ++j)
+      for (int64_t i = 0; i < n_; ++i) from_float(lines[i * pitch + j], out[j * beside + i]);
   }
 
-  // The way back.
-  template <class T> static void scatter(const compute_t<T> *lines, int64_t pitch, int64_t n, int64_t count,
-                                         T *out, int64_t step) {
-    constexpr int64_t L = lanes<compute_t<T>>;
-    for (int64_t i = 0; i < n; i += L)
-      for (int64_t row = 0; row < count; row += L) {
-        const compute_t<T> *from = lines + row * pitch + i;
-        T *to = out + i * step + row;
-        const int64_t high = std::min(L, n - i), wide = std::min(L, count - row);
-        if (high == L && wide == L) {
-          vec<compute_t<T>> square[L];
-          compute_t<T> beside[L];
-          for (int64_t v = 0; v < L; ++v) square[v] = load(from + v * pitch);
-          transpose<compute_t<T>>(square);
-          for (int64_t u = 0; u < L; ++u) {
-            store(beside, square[u]);
-            from_float(beside, to + u * step, L);
-          }
-        } else {
-          for (int64_t u = 0; u < high; ++u)
-            for (int64_t v = 0; v < wide; ++v) from_float(from[v * pitch + u], to[u * step + v]);
-        }
-      }
-  }
-
-  Space<2> outer_;  // out, in: all dimensions but the axis and, where neighbours_ is not 1, the dense one
-  int64_t neighbours_ = 1;  // rows that lie beside each other in both tensors
+  Space<2> outer_;         // out, in: all dimensions but the axis and that of beside_
+  Space<2>::Row beside_;   // rows that are computed together
   int64_t n_ = 1, out_step_ = 1, in_step_ = 1;
 };
 

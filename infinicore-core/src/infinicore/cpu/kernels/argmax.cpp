@@ -1,11 +1,12 @@
 // argmax.cpp -- argmax, argmin, max and min: the first extremum along one dimension; a NaN is one of both.
-// Values become integers whose largest is the extremum, since integer maxima vectorise.
+// Of a row the extremum is folded first, by blocks, and then looked for where it first appeared. Of columns
+// values become integers whose largest is the extremum, so that they and their indices are selected alike.
 #include <infinicore/operators/argmax.h>
 #include <infinicore/operators/argmin.h>
 #include <infinicore/operators/max.h>
 #include <infinicore/operators/min.h>
 
-#include "../loops.hpp"
+#include "../extrema.hpp"
 
 #include <algorithm>
 #include <limits>
@@ -14,11 +15,8 @@
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
-constexpr int64_t kBlock = 1024;
-constexpr int64_t kSegment = 1 << 15;
-constexpr int64_t kColumns = 256;
-constexpr int64_t kNarrow = 8;  // outputs so few that they are better searched apart
-constexpr int64_t kShort = 32;  // a search so short that outputs are better searched together
+constexpr int64_t kPanel = 256;  // columns searched together
+constexpr int64_t kPiece = 1 << 15;  // elements of one long row that a thread searches at a time
 
 // 32 bits order every type but these.
 template <class T>
@@ -52,7 +50,7 @@ template <class S> typename S::Key key(typename S::T x) {
 
 template <class S> void keys(const typename S::T *x, int64_t stride, typename S::Key *out, int64_t n) {
   if constexpr (kConvertsInBlocks<typename S::T>) {
-    alignas(64) float wide[kBlock];
+    alignas(64) float wide[kPanel];
     to_float(x, stride, wide, n);
     for (int64_t i = 0; i < n; ++i) out[i] = key<Sought<float, S::kLargest>>(wide[i]);
   } else if (stride == 1) {
@@ -63,29 +61,55 @@ template <class S> void keys(const typename S::T *x, int64_t stride, typename S:
 }
 
 template <class S> struct Best {
-  typename S::Key key;
+  compute_t<typename S::T> value;
   int64_t index;
+
+  bool beaten_by(compute_t<typename S::T> other) const {
+    return (S::kLargest ? other > value : other < value) || (other != other && value == value);
+  }
 };
 
-// First maximum among the keys of elements begin .. end-1 (at least one) of a row.
-template <class S> Best<S> best_of(const typename S::T *x, int64_t stride, int64_t begin, int64_t end) {
-  using Key = typename S::Key;
-  alignas(64) Key block[kBlock];
-  Best<S> best{std::numeric_limits<Key>::min(), begin};
-  bool none = true;
-  for (int64_t at = begin, n; at < end; at += n) {
-    n = std::min(kBlock, end - at);
-    Key most = std::numeric_limits<Key>::min();
-    if (std::is_integral_v<typename S::T> && stride == 1 && !none) {
-      // Most blocks bring no new maximum: look for one before the keys are stored. Not for floats, whose keys
-      // are not made and compared in one vectorised loop.
-      for (int64_t i = at; i < at + n; ++i) most = std::max(most, key<S>(x[i]));
-      if (most <= best.key) continue;
+// Where the first of n numbers lies that equals value, or is a NaN as it is; there is one.
+template <class C> int64_t find(const C *x, int64_t n, C value) {
+  typedef C Vector __attribute__((vector_size(64)));
+  typedef uint64_t Words __attribute__((vector_size(64)));
+  constexpr int64_t width = 64 / sizeof(C), count = 4;
+  const Vector wanted = value - Vector{};
+  int64_t i = 0;
+  for (; value == value && i + count * width <= n; i += count * width) {
+    Vector in[count];
+    std::memcpy(in, x + i, sizeof(in));
+    const Words hits = (Words)(in[0] == wanted) | (Words)(in[1] == wanted) | (Words)(in[2] == wanted) |
+                       (Words)(in[3] == wanted);
+    uint64_t any = 0;
+    for (int64_t k = 0; k < 8; ++k) any |= hits[k];
+    if (any) break;
+  }
+  while (!(x[i] == value || (value != value && x[i] != x[i]))) ++i;
+  return i;
+}
+
+// First extremum of elements begin .. end-1 (at least one) of a row; nothing beats `last`.
+template <class S> Best<S> best_of(const typename S::T *x, int64_t stride, int64_t begin, int64_t end,
+                                   compute_t<typename S::T> last) {
+  using T = typename S::T;
+  using C = compute_t<T>;
+  constexpr int64_t size = 1024, first = 16;
+  alignas(64) C buffer[size];
+  const ExtremumFold<C, S::kLargest> fold;
+  Best<S> best{load(x[begin * stride]), begin};
+  if constexpr (sizeof(T) == 1)  // booleans most of all: it may well be among the first
+    for (int64_t i = begin; i < std::min(begin + first, end); ++i)
+      if (load(x[i * stride]) == last) return {last, i};
+  for (int64_t at = begin, n; at < end && best.value != last && !fold.settled(best.value); at += n) {
+    n = std::min(size, end - at);
+    const C *block = buffer;
+    if constexpr (std::is_same_v<T, C>) {
+      if (stride == 1) block = x + at;
     }
-    keys<S>(x + at * stride, stride, block, n);
-    for (int64_t i = 0; i < n; ++i) most = block[i] > most ? block[i] : most;
-    if (none || most > best.key) best = {most, at + (std::find(block, block + n, most) - block)};
-    none = false;
+    if (block == buffer) to_float(x + at * stride, stride, buffer, n);
+    const C most = fold.row(block, 1, n);
+    if (best.beaten_by(most)) best = {most, at + find(block, n, most)};
   }
   return best;
 }
@@ -93,11 +117,12 @@ template <class S> Best<S> best_of(const typename S::T *x, int64_t stride, int64
 struct Layout {
   Space<3> kept;           // input, indices, values
   int64_t extent, stride;  // of the dimension searched
-  bool columns;
+  bool columns, boolean;
 
   // values may be absent.
   Layout(const infini_tensor &indices, const infini_tensor *values, const infini_tensor &input, int64_t dim,
-         bool keepdim) {
+         bool keepdim)
+      : boolean(input.dtype == INFINI_DTYPE_BOOL) {
     int to = 0;
     for (int d = 0; d < input.ndim; ++d) {
       if (d != dim)
@@ -128,25 +153,30 @@ template <class T> struct Results {
 
 template <class S>
 void search_rows(const Layout &layout, const typename S::T *in, Results<typename S::T> out) {
-  const int64_t outputs = layout.kept.numel(), segments = (layout.extent + kSegment - 1) / kSegment;
+  using Limits = std::numeric_limits<compute_t<typename S::T>>;
+  compute_t<typename S::T> last = S::kLargest ? Limits::max() : Limits::lowest();
+  if constexpr (std::is_floating_point_v<decltype(last)>) last = Limits::quiet_NaN();  // even infinity is
+  if constexpr (std::is_same_v<typename S::T, uint8_t>)
+    if (layout.boolean) last = S::kLargest;
+  const int64_t outputs = layout.kept.numel(), segments = (layout.extent + kPiece - 1) / kPiece;
   if (segments > 1 && outputs < 64) {  // few long rows: share each among the threads
     std::vector<Best<S>> best(static_cast<size_t>(segments));
     layout.kept.for_each(0, outputs, [&](const int64_t(&at)[3]) {
       parallel_for(0, segments, 1, [&](int64_t begin, int64_t end) {
         for (int64_t s = begin; s < end; ++s)
-          best[size_t(s)] = best_of<S>(in + at[0], layout.stride, s * kSegment,
-                                       std::min((s + 1) * kSegment, layout.extent));
+          best[size_t(s)] = best_of<S>(in + at[0], layout.stride, s * kPiece,
+                                       std::min((s + 1) * kPiece, layout.extent), last);
       });
       const Best<S> *first = &best[0];
       for (const Best<S> &other : best)
-        if (other.key > first->key) first = &other;
+        if (first->beaten_by(other.value)) first = &other;
       out.put(at, in + at[0], layout.stride, first->index);
     });
     return;
   }
-  parallel_for(0, outputs, std::max<int64_t>(kSegment / layout.extent, 1), [&](int64_t begin, int64_t end) {
+  parallel_for(0, outputs, std::max<int64_t>(kPiece / layout.extent, 1), [&](int64_t begin, int64_t end) {
     layout.kept.for_each(begin, end, [&](const int64_t(&at)[3]) {
-      out.put(at, in + at[0], layout.stride, best_of<S>(in + at[0], layout.stride, 0, layout.extent).index);
+      out.put(at, in + at[0], layout.stride, best_of<S>(in + at[0], layout.stride, 0, layout.extent, last).index);
     });
   });
 }
@@ -157,14 +187,14 @@ void search_columns(const Layout &layout, const typename S::T *in, Results<typen
   using Key = typename S::Key;
   Space<3> outer = layout.kept;
   const Space<3>::Row row = outer.pop();
-  const int64_t panels = (row.extent + kColumns - 1) / kColumns;
-  const int64_t work = layout.extent * std::min(row.extent, kColumns);
+  const int64_t panels = (row.extent + kPanel - 1) / kPanel;
+  const int64_t work = layout.extent * std::min(row.extent, kPanel);
   parallel_for(
-      0, outer.numel() * panels, std::max<int64_t>(kSegment / work, 1), [&](int64_t begin, int64_t end) {
-        alignas(64) Key best[kColumns], next[kColumns], index[kColumns];
+      0, outer.numel() * panels, std::max<int64_t>(kPiece / work, 1), [&](int64_t begin, int64_t end) {
+        alignas(64) Key best[kPanel], next[kPanel], index[kPanel];
         for (int64_t task = begin; task < end; ++task) {
           outer.for_each(task / panels, task / panels + 1, [&](const int64_t(&at)[3]) {
-            const int64_t start = task % panels * kColumns, n = std::min(kColumns, row.extent - start);
+            const int64_t start = task % panels * kPanel, n = std::min(kPanel, row.extent - start);
             const typename S::T *from = in + at[0] + start * row.strides[0];
             keys<S>(from, row.strides[0], best, n);
             std::fill(index, index + n, Key(0));  // as wide as the keys, so that both are selected alike

@@ -9,6 +9,7 @@
 #include <infinicore/operators/sub.h>
 
 #include "../loops.hpp"
+#include "../power.hpp"
 
 namespace infini::cpu::INFINI_ISA {
 namespace {
@@ -32,7 +33,7 @@ struct Over {
   template <class C> C operator()(C a, C b) const { return a / b; }
 };
 struct Power {
-  template <class C> C operator()(C a, C b) const { return std::pow(a, b); }
+  template <class C> C operator()(C a, C b) const { return vmath::pow(a, b); }
 };
 
 // add and sub: parts of a complex number are added like reals.

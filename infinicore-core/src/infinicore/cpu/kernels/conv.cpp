@@ -42,7 +42,8 @@ class Conv {
     // The product wants a row of weights and a row of outputs to have one stride each.
     copy_weights_ = !flat(*call.w, 1, &weight_step_);
     copy_output_ = !flat(*call.y, 2, &out_step_);
-    library_ = LibraryConv::plan(call);
+    direct_rows_ = out_channels_ < 4 * groups_ && stride_[dims_ - 1] == 1 && group_inputs_ * taps_ <= most_direct;
+    if (!direct_rows_) library_ = LibraryConv::plan(call);
   }
 
   uint64_t workspace() const {
@@ -57,6 +58,7 @@ class Conv {
 
  private:
   static constexpr int most_dims = 8;
+  static constexpr int64_t most_direct = 256;  // taps times channels of a kernel whose places are kept at once
 
   int64_t size() const { return dtype_size(dtype_); }
   uint64_t weight_bytes() const {
@@ -107,6 +109,8 @@ class Conv {
             static_cast<const T *>(x.data) + image * x.strides[0] + group * group_inputs_ * x.strides[1];
         if (depth == 0)
           finish_empty(one);
+        else if (direct_rows_)
+          direct_rows(one, x, input);
         else if (members < 4)
           direct(one, x, input);
         else
@@ -219,7 +223,74 @@ class Conv {
     for (; i < count; ++i) to[i] = to_float(from[i * step]);
   }
 
-  // Few output channels per group (depthwise): a row of outputs at a time, one tap after the other.
+  // Few output channels per group (depthwise), neighbours of which look at neighbours: the group's rows of x are
+  // widened between zeros, so that a register of outputs is a sum of registers, whatever the padding.
+  template <class T> void direct_rows(const Product<T> &p, const infini_tensor &x, const T *input) const {
+    using C = compute_t<T>;
+    constexpr int64_t L = lanes<C>, block = 4;
+    const int inner = dims_ - 1;
+    const int64_t last = out_size_[inner], wide = round_up(last, block * L), lines = pixels_ / last;
+    const int64_t pitch = size_[inner] + 2 * pad_[inner];
+    Space<1> outer;  // rows of x in one channel
+    for (int d = 0; d < inner; ++d) outer.append(size_[d], {x.strides[2 + d]});
+    const int64_t rows = outer.numel();
+    C *const image = static_cast<C *>(
+        scratch<Scratch::panels>(size_t(group_inputs_ * rows * pitch + wide) * sizeof(C)));
+    std::fill_n(image, group_inputs_ * rows * pitch + wide, C(0));
+    for (int64_t channel = 0; channel < group_inputs_; ++channel) {
+      C *to = image + channel * rows * pitch + pad_[inner];
+      outer.for_each(0, rows, [&](const int64_t(&at)[1]) {
+        to_float(input + channel * x.strides[1] + at[0], x.strides[1 + dims_], to, size_[inner]);
+        to += pitch;
+      });
+    }
+    const int64_t grain = std::max<int64_t>(1, parallel_work / (last * p.k + 1));
+    parallel_for(0, p.m * lines, grain, [&](int64_t begin, int64_t end) {
+      C *sums = static_cast<C *>(scratch<Scratch::operands>(size_t(wide) * sizeof(C)));
+      const C *from[most_direct];
+      C weight[most_direct];
+      for (int64_t t = begin; t < end; ++t) {
+        const int64_t member = t / lines, j = t % lines * last;
+        const Run run = run_at(j, last);
+        int64_t count = 0;
+        int64_t tap[most_dims] = {}, channel = 0;  // counted, since divisions would take longer than the sums
+        for (int64_t q = 0; q < p.k; ++q) {
+          const int64_t row = row_of(run, tap);
+          if (row >= 0) {
+            from[count] = image + (channel * rows + row) * pitch + tap[inner] * dilation_[inner];
+            weight[count++] = to_float(p.a[member * p.a_row + q * p.a_col]);
+          }
+          int d = inner;
+          while (d >= 0 && ++tap[d] == kernel_[d]) tap[d--] = 0;
+          channel += d < 0;
+        }
+        for (int64_t i = 0; i < last; i += block * L) {
+          vec<C> sum[block] = {};
+          for (int64_t q = 0; q < count; ++q) {
+            const vec<C> w = splat(weight[q]);
+#pragma GCC unroll 4
+            for (int64_t u = 0; u < block; ++u) sum[u] += w * load(from[q] + i + u * L);
+          }
+#pragma GCC unroll 4
+          for (int64_t u = 0; u < block; ++u) store(sums + i + u * L, sum[u]);
+        }
+        finish(p, member, j, 1, last, sums, last);
+      }
+    });
+  }
+
+  // The row of x (all dimensions but the last) that a tap of the kernel looks at, -1 where there is none.
+  int64_t row_of(const Run &run, const int64_t (&tap)[most_dims]) const {
+    int64_t row = 0;
+    for (int d = 0; d < dims_ - 1; ++d) {
+      const int64_t at = run.first[d] + tap[d] * dilation_[d];
+      if (at < 0 || at >= size_[d]) return -1;
+      row = row * size_[d] + at;
+    }
+    return row;
+  }
+
+  // The same for any stride: a row of outputs at a time, one tap after the other.
   template <class T> void direct(const Product<T> &p, const infini_tensor &x, const T *input) const {
     using C = compute_t<T>;
     const int64_t last = out_size_[dims_ - 1], lines = pixels_ / last;
@@ -248,7 +319,7 @@ class Conv {
   int64_t batch_, out_channels_, group_inputs_, groups_, pixels_ = 1, taps_ = 1, weight_step_, out_step_;
   int64_t size_[most_dims], out_size_[most_dims], kernel_[most_dims];
   int64_t pad_[most_dims], stride_[most_dims], dilation_[most_dims];
-  bool copy_weights_, copy_output_;
+  bool copy_weights_, copy_output_, direct_rows_;
   std::unique_ptr<const LibraryConv> library_;
 };
 

@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kBlock = 512;        // elements converted at a time
 constexpr int64_t kColumns = 512;      // adjacent lines summed together
 constexpr int64_t kNarrow = 8;         // lines so few that they are better summed apart
+constexpr int64_t kAbreast = 4;        // lines whose totals fit into registers together
 constexpr int64_t kSegment = 1 << 16;  // elements of one long line that a thread takes at a time
 
 template <class C> using total_t = std::conditional_t<std::is_floating_point_v<C>, double, C>;
@@ -21,6 +22,7 @@ struct Layout {
   Space<2> lines;  // input, output: all dimensions but that of the sums
   int64_t extent, in_stride, out_stride;
   bool columns;
+  int64_t abreast;  // adjacent lines, too few to be columns, whose elements alternate; 1: none
 
   explicit Layout(const infini_cumsum_args &call) {
     const infini_tensor &input = *call.input, &output = *call.output;
@@ -35,6 +37,11 @@ struct Layout {
     out_stride = output.strides[call.dim] * scale;
     columns = in_stride != 1 && lines.ndim > 0 && lines.strides[0][lines.ndim - 1] == 1 &&
               lines.shape[lines.ndim - 1] >= kNarrow;
+    abreast = 1;
+    const int last = lines.ndim - 1;
+    if (last >= 0 && lines.strides[0][last] == 1 && lines.strides[1][last] == 1 &&
+        lines.shape[last] == in_stride && in_stride == out_stride && in_stride <= kAbreast)
+      abreast = lines.pop().extent;
   }
 };
 
@@ -88,10 +95,62 @@ template <class T> total_t<compute_t<T>> add_up(const T *x, int64_t stride, int6
   return total;
 }
 
+// Sums of `width` lines whose elements alternate, over n elements in all; without out only the totals.
+template <int width, bool write, class T>
+void scan_abreast(const T *x, T *out, int64_t n, total_t<compute_t<T>> *totals) {
+  using C = compute_t<T>;
+  constexpr int64_t size = kBlock / width * width;
+  alignas(64) C block[size];
+  total_t<C> sums[width];
+  std::copy(totals, totals + width, sums);
+  for (int64_t at = 0; at < n; at += size) {
+    const int64_t some = std::min(size, n - at);
+    to_float(x + at, block, some);
+    for (int64_t i = 0; i < some; i += width)
+      for (int64_t k = 0; k < width; ++k) {
+        sums[k] = total_t<C>(sums[k] + block[i + k]);
+        block[i + k] = C(sums[k]);
+      }
+    if constexpr (write) from_float(block, out + at, some);
+  }
+  std::copy(sums, sums + width, totals);
+}
+
+// Lines side by side; where there are few, first where each of their segments starts, then its sums.
+template <int width, class T> void scan_abreast(const Layout &layout, const T *in, T *out) {
+  using Total = total_t<compute_t<T>>;
+  const int64_t all = layout.extent * width, groups = layout.lines.numel(), threads = num_threads();
+  if (groups >= threads || layout.extent <= kSegment)
+    return parallel_for(0, groups, std::max<int64_t>(kSegment / all, 1), [&](int64_t begin, int64_t end) {
+      layout.lines.for_each(begin, end, [&](const int64_t(&at)[2]) {
+        Total totals[width] = {};
+        scan_abreast<width, true>(in + at[0], out + at[1], all, totals);
+      });
+    });
+  const int64_t length = std::max((layout.extent + threads - 1) / threads, kSegment) * width;
+  const int64_t segments = (all + length - 1) / length;
+  std::vector<Total> starts(static_cast<size_t>(segments * width));
+  layout.lines.for_each(0, groups, [&](const int64_t(&at)[2]) {
+    const T *from = in + at[0];
+    T *to = out + at[1];
+    std::fill(starts.begin(), starts.end(), Total(0));
+    parallel_for(0, segments - 1, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s)
+        scan_abreast<width, false, T>(from + s * length, nullptr, length, &starts[size_t((s + 1) * width)]);
+    });
+    for (size_t i = width; i < starts.size(); ++i) starts[i] = Total(starts[i] + starts[i - width]);
+    parallel_for(0, segments, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t s = begin; s < end; ++s)
+        scan_abreast<width, true>(from + s * length, to + s * length, std::min(length, all - s * length),
+                                  &starts[size_t(s * width)]);
+    });
+  });
+}
+
 template <class T> void scan_lines(const Layout &layout, const T *in, T *out) {
   using Total = total_t<compute_t<T>>;
   const int64_t count = layout.lines.numel(), segments = (layout.extent + kSegment - 1) / kSegment;
-  if (segments > 1 && count < 64) {  // few long lines: first where each segment starts, then its sums
+  if (segments > 1 && count < 64 && num_threads() > 1) {  // few long lines: first where each segment starts, then its sums
     std::vector<Total> starts(static_cast<size_t>(segments));
     layout.lines.for_each(0, count, [&](const int64_t(&at)[2]) {
       const T *from = in + at[0];
@@ -163,7 +222,11 @@ class Cumsum {
     if (layout_.extent == 0 || layout_.lines.numel() == 0) return;
     dispatch_modular("cumsum", dtype_, [&](auto t) {
       using T = typename decltype(t)::type;
-      auto run = layout_.columns ? scan_columns<T> : scan_lines<T>;
+      auto run = layout_.columns        ? scan_columns<T>
+                 : layout_.abreast == 2 ? scan_abreast<2, T>
+                 : layout_.abreast == 3 ? scan_abreast<3, T>
+                 : layout_.abreast == 4 ? scan_abreast<4, T>
+                                        : scan_lines<T>;
       run(layout_, static_cast<const T *>(call.input->data), static_cast<T *>(call.output->data));
     });
   }

@@ -27,6 +27,17 @@ class Fill {
     for (int64_t i = 0; i < n; ++i) target[i * stride] = x;
   }
 
+  // The first of these bytes over and over, in stores as wide as a line: many copies of a block would read it
+  // as often.
+  static void repeat(char *to, const char *block, int64_t bytes) {
+    typedef uint64_t Line __attribute__((vector_size(64)));
+    Line line;
+    std::memcpy(&line, block, sizeof(line));
+    int64_t at = 0;
+    for (; at + 64 <= bytes; at += 64) std::memcpy(to + at, &line, sizeof(line));
+    std::memcpy(to + at, block, size_t(bytes - at));
+  }
+
   // n elements from `at`; block holds kBlockBytes of them.
   void segment(char *at, int64_t n, const char *block, bool stream) const {
     if (row_.strides[0] != 1) {
@@ -43,12 +54,10 @@ class Fill {
           return strided<bytes16>(at, row_.strides[0], n, block);
       }
     }
+    if (!stream) return repeat(at, block, n * size_);
     for (int64_t left = n * size_, done; left > 0; left -= done, at += done) {
       done = std::min(left, kBlockBytes);
-      if (stream)
-        stream_copy(at, block, done);
-      else
-        std::memcpy(at, block, size_t(done));
+      stream_copy(at, block, done);
     }
   }
 

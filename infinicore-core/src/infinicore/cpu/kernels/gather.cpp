@@ -52,6 +52,13 @@ class Picked {
       for (int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];
   }
 
+  // n elements that an index each chose. (What is written is none of what is read, which a byte might be.)
+  template <class T> static void pick(T *__restrict to, int64_t to_step, const T *__restrict from,
+                                      int64_t from_step, const int64_t *__restrict where, int64_t step,
+                                      int64_t n) {
+    for (int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step + where[i] * step];
+  }
+
   // Many short rows with one index each: those of many are read at once.
   template <class T> void run_rows(void *out, const void *index, const void *input) const {
     const int64_t grain = std::max<int64_t>(kCheap / row_.extent, 1);
@@ -86,8 +93,7 @@ class Picked {
           count = std::min(kIndexBlock, n - done);
           const int64_t *where =
               indices_.read(index, at[1] + done * row_.strides[1], row_.strides[1], count, buffer);
-          for (int64_t i = 0; i < count; ++i)
-            to[(done + i) * to_step] = from[(done + i) * from_step + where[i] * step_];
+          pick(to + done * to_step, to_step, from + done * from_step, from_step, where, step_, count);
         }
       });
     });

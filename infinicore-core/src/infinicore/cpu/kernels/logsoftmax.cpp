@@ -16,6 +16,23 @@ template <class C> void logsoftmax_row(const C *x, C *y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] = x[i] - top - rest;
 }
 
+// The same for rows beside each other.
+template <class C> void logsoftmax_columns(const Panel<C> &panel) {
+  C top[kPanelColumns], rest[kPanelColumns];
+  double sums[kPanelColumns];
+  panel.max(top);
+  panel.sum(sums, [&](const C *x, C *terms) {
+    for (int64_t j = 0; j < panel.width; ++j) terms[j] = vmath::exp(x[j] - top[j]);
+  });
+  for (int64_t j = 0; j < panel.width; ++j) rest[j] = std::log(C(sums[j]));
+  for (int64_t i = 0; i < panel.n; ++i) {
+    const C *x = panel.line(i);
+    C *y = panel.result(i);
+    INFINI_INDEPENDENT
+    for (int64_t j = 0; j < panel.width; ++j) y[j] = x[j] - top[j] - rest[j];
+  }
+}
+
 }  // namespace
 
 class LogSoftmax {
@@ -30,8 +47,9 @@ class LogSoftmax {
   void execute(const infini_logsoftmax_args &call, void *, infinirtStream_t) const {
     dispatch_floats("logsoftmax", dtype_, [&](auto tag) {
       using T = typename decltype(tag)::type;
+      using C = compute_t<T>;
       rows_.each(static_cast<const T *>(call.input->data), static_cast<T *>(call.out->data),
-                 logsoftmax_row<compute_t<T>>);
+                 logsoftmax_row<C>, logsoftmax_columns<C>);
     });
   }
 

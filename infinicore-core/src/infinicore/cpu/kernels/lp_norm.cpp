@@ -6,26 +6,36 @@
 
 #include <cmath>
 #include <limits>
+#include <vector>
 
 namespace infini::cpu::INFINI_ISA {
 
 namespace {
 
+// power = |x / scale|**p, of at most kPanelColumns numbers.
+template <class C> void powers(const C *x, int64_t n, int64_t p, C scale, C *power) {
+  if (p == 1 && scale == C(1)) {
+    for (int64_t i = 0; i < n; ++i) power[i] = std::fabs(x[i]);
+  } else if (p == 2 && scale == C(1)) {
+    for (int64_t i = 0; i < n; ++i) power[i] = x[i] * x[i];
+  } else {
+    C base[kPanelColumns];
+    for (int64_t i = 0; i < n; ++i) base[i] = std::fabs(x[i]) / scale;
+    for (int64_t i = 0; i < n; ++i) power[i] = p & 1 ? base[i] : C(1);
+    for (int64_t rest = p >> 1; rest > 0; rest >>= 1) {
+      for (int64_t i = 0; i < n; ++i) base[i] *= base[i];
+      if (rest & 1)
+        for (int64_t i = 0; i < n; ++i) power[i] *= base[i];
+    }
+  }
+}
+
 // Sum of |x / scale|**p.
 template <class C> C sum_of_powers(const C *x, int64_t n, int64_t p, C scale) {
-  constexpr int64_t size = 512;
-  C base[size], power[size], sum = 0;
-  for (int64_t at = 0; at < n; at += size) {
-    const int64_t count = std::min(size, n - at);
-    for (int64_t i = 0; i < count; ++i) base[i] = std::fabs(x[at + i]);
-    if (scale != C(1))
-      for (int64_t i = 0; i < count; ++i) base[i] /= scale;
-    for (int64_t i = 0; i < count; ++i) power[i] = p & 1 ? base[i] : C(1);
-    for (int64_t rest = p >> 1; rest > 0; rest >>= 1) {
-      for (int64_t i = 0; i < count; ++i) base[i] *= base[i];
-      if (rest & 1)
-        for (int64_t i = 0; i < count; ++i) power[i] *= base[i];
-    }
+  C power[kPanelColumns], sum = 0;
+  for (int64_t at = 0; at < n; at += kPanelColumns) {
+    const int64_t count = std::min(kPanelColumns, n - at);
+    powers(x + at, count, p, scale, power);
     sum += row_sum(power, count);
   }
   return sum;
@@ -35,16 +45,44 @@ template <class C> C root(C x, int64_t p) {
   return p == 1 ? x : p == 2 ? std::sqrt(x) : std::pow(x, C(1) / C(p));
 }
 
-template <class C> C norm(const C *x, int64_t n, int64_t p) {
+// Is this sum of powers what it should be? Terms that underflow do not matter beside it, and none overflowed.
+template <class C> bool in_range(C sum) {
   using Limits = std::numeric_limits<C>;
+  return (sum >= Limits::min() / Limits::epsilon() / Limits::epsilon() && sum <= Limits::max()) || sum != sum;
+}
+
+template <class C> C norm(const C *x, int64_t n, int64_t p) {
   const C sum = sum_of_powers(x, n, p, C(1));
-  const C least =
-      Limits::min() / Limits::epsilon() / Limits::epsilon();  // terms that underflow do not matter
-  if ((sum >= least && sum <= Limits::max()) || sum != sum) return root(sum, p);
+  if (in_range(sum)) return root(sum, p);
   C top = 0;
   for (int64_t i = 0; i < n; ++i) top = std::max(top, C(std::fabs(x[i])));
-  if (top == C(0) || top > Limits::max()) return top;
+  if (top == C(0) || top > std::numeric_limits<C>::max()) return top;
   return top * root(sum_of_powers(x, n, p, top), p);
+}
+
+// The norm of one row of a panel.
+template <class C> C norm_of_column(const Panel<C> &panel, int64_t column, int64_t p) {
+  std::vector<C> row(static_cast<size_t>(panel.n));
+  for (int64_t i = 0; i < panel.n; ++i) row[size_t(i)] = panel.line(i)[column];
+  return norm(row.data(), panel.n, p);
+}
+
+// Divide rows beside each other by their norms; a NaN stays.
+template <class C> void normalize_columns(const Panel<C> &panel, int64_t p, C epsilon) {
+  double sums[kPanelColumns];
+  C divisor[kPanelColumns];
+  panel.sum(sums, [&](const C *x, C *terms) { powers(x, panel.width, p, C(1), terms); });
+  for (int64_t j = 0; j < panel.width; ++j) {
+    const C sum = C(sums[j]);
+    const C length = in_range(sum) ? root(sum, p) : norm_of_column(panel, j, p);
+    divisor[j] = length < epsilon ? epsilon : length;
+  }
+  for (int64_t i = 0; i < panel.n; ++i) {
+    const C *x = panel.line(i);
+    C *y = panel.result(i);
+    INFINI_INDEPENDENT
+    for (int64_t j = 0; j < panel.width; ++j) y[j] = x[j] / divisor[j];
+  }
 }
 
 }  // namespace
@@ -73,7 +111,8 @@ class LpNorm {
                    const C length = norm(x, n, p_);
                    const C divisor = length < C(epsilon_) ? C(epsilon_) : length;  // a NaN stays
                    for (int64_t i = 0; i < n; ++i) y[i] = x[i] / divisor;
-                 });
+                 },
+                 [this](const Panel<C> &panel) { normalize_columns(panel, p_, C(epsilon_)); });
     });
   }
 

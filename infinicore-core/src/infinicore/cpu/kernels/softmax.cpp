@@ -18,7 +18,27 @@ template <class C> void softmax_row(const C *in, C *out, int64_t n) {
   for (int64_t i = 0; i < n; ++i) out[i] *= scale;
 }
 
-// The same for rows of T with any strides; line has room for n.
+// The same for rows beside each other.
+template <class C> void softmax_columns(const Panel<C> &panel) {
+  C top[kPanelColumns];
+  double sums[kPanelColumns];
+  panel.max(top);
+  for (int64_t i = 0; i < panel.n; ++i) {
+    const C *x = panel.line(i);
+    C *y = panel.result(i);
+    INFINI_INDEPENDENT
+    for (int64_t j = 0; j < panel.width; ++j) y[j] = vmath::exp(x[j] - top[j]);
+  }
+  const Panel<C> done{panel.y, panel.y, panel.y_pitch, panel.y_pitch, panel.n, panel.width};
+  done.sum(sums, [&](const C *y, C *terms) { std::copy(y, y + panel.width, terms); });
+  for (int64_t j = 0; j < panel.width; ++j) top[j] = C(1 / sums[j]);
+  for (int64_t i = 0; i < panel.n; ++i) {
+    C *y = panel.result(i);
+    for (int64_t j = 0; j < panel.width; ++j) y[j] *= top[j];
+  }
+}
+
+// A row of T with any strides; line has room for n.
 template <class T>
 void softmax_row(const T *x, int64_t x_step, T *y, int64_t y_step, int64_t n, compute_t<T> *line) {
   if constexpr (std::is_same_v<T, compute_t<T>>)
@@ -48,7 +68,7 @@ class Softmax {
       using T = typename decltype(tag)::type;
       using C = compute_t<T>;
       rows_.each(static_cast<const T *>(call.x->data), static_cast<T *>(call.y->data),
-                 [](const C *x, C *y, int64_t n) { softmax_row(x, y, n); });
+                 [](const C *x, C *y, int64_t n) { softmax_row(x, y, n); }, softmax_columns<C>);
     });
   }
 
