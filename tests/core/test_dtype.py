@@ -192,7 +192,7 @@ def test_numbers_that_a_dtype_lacks():
         ic.full((2,), 1j, dtype=ic.float32, device="cpu")
     with pytest.raises(ic.ArgumentTypeError, match="expected a number, got str"):
         ic.full((2,), "one", dtype=ic.float32, device="cpu")
-    with pytest.raises(ic.InvalidArgument, match="too large for a float"):
+    with pytest.raises(ic.InvalidArgument, match=r"too large for infinicore\.float32"):
         ic.full((2,), 10**400, dtype=ic.float32, device="cpu")
 
 

@@ -235,6 +235,10 @@ def test_dlpack_of_a_device():
     assert (again.data_ptr(), again.device) == (tensor.data_ptr(), tensor.device)
     assert ic.from_dlpack(tensor.__dlpack__(dl_device=(1, 0))).tolist() == tensor.tolist()
     assert ic.from_dlpack(tensor, device="cpu").device == ic.device("cpu")
+    other = ic.ones((1,), dtype=ic.float32, device="sim2")  # a second backend with the same DLPack number
+    assert ic.from_dlpack(tensor).data_ptr() == tensor.data_ptr()
+    moved = ic.from_dlpack(tensor, device=other.device)
+    assert moved.device == other.device and moved.tolist() == tensor.tolist()
     with pytest.raises(BufferError, match="copy=False"):
         tensor.__dlpack__(dl_device=(1, 0), copy=False)
     with pytest.raises(BufferError, match=r"dl_device \(2, 0\)"):

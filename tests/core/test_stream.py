@@ -196,6 +196,24 @@ def test_event_wants_a_stream(method):
     getattr(event, method)(0)
 
 
+def test_what_is_no_event_or_stream_is_named():
+    side, event = ic.Stream("cpu"), ic.DeviceEvent(enable_timing=True, device="cpu")
+    for act, message in (
+        (lambda: event.elapsed_time(5), "elapsed_time: other: expected an infinicore.DeviceEvent, got int"),
+        (
+            lambda: side.wait_event(None),
+            "wait_event: event: expected an infinicore.DeviceEvent, got NoneType",
+        ),
+        (lambda: side.record_event("x"), "record_event: event: expected an infinicore.DeviceEvent, got str"),
+        (
+            lambda: side.wait_stream(event),
+            "wait_stream: other: expected an infinicore.Stream, got DeviceEvent",
+        ),
+    ):
+        with pytest.raises(ic.ArgumentTypeError, match=message):
+            act()
+
+
 def test_event_init_twice():
     event = ic.DeviceEvent(device="cpu")
     if event.handle:

@@ -576,6 +576,48 @@ def test_strangers_on_the_other_side(a):
     assert (a != "x") is True
 
 
+@pytest.mark.parametrize("array", [np.ones(3, np.float32), np.ones((1, 1), np.int64)])
+def test_arrays_are_not_taken_implicitly(a, array):
+    """NumPy would otherwise convert the tensor, copying it from its device, and answer with an array."""
+    for act in (lambda: a + array, lambda: array + a, lambda: a == array, lambda: a.clone().__imul__(array)):
+        with pytest.raises(
+            ic.ArgumentTypeError, match=r"other: expected .* got numpy\.ndarray; .*from_numpy"
+        ):
+            act()
+    with pytest.raises(ic.ArgumentTypeError, match="fill_: value: expected a number, got ndarray"):
+        a.clone().fill_(array)
+    assert (a + np.array(2.0)).tolist() == (a + 2).tolist()
+
+
+def test_numbers_that_do_not_fit_name_operator_and_argument(a):
+    for act, message in (
+        (
+            lambda: a.to(ic.int8) + 1000,
+            r"add: other: 1000 does not fit into infinicore\.int8 \(-128 to 127\)",
+        ),
+        (
+            lambda: a.to(ic.uint8).fill_(-1),
+            r"fill_: value: -1 does not fit into infinicore\.uint8 \(0 to 255\)",
+        ),
+        (lambda: ic.from_list([1, 300], dtype=ic.int8), r"from_list: data: 300 does not fit"),
+        (lambda: ic.arange(200, dtype=ic.int8, device="cpu"), "arange: 128 does not fit"),
+    ):
+        with pytest.raises(ic.InvalidArgument, match=message):
+            act()
+
+
+def test_impossible_sizes_name_the_function():
+    for name, arguments in (
+        ("empty", ((-1, 2),)),
+        ("zeros", ((-1, 2),)),
+        ("strided_empty", ((-1, 2), (2, 1))),
+    ):
+        with pytest.raises(ic.ShapeError, match=rf"^{name}: shape: size -1 of dimension 0 is negative"):
+            getattr(ic, name)(*arguments, dtype=ic.float32, device="cpu")
+    with pytest.raises(ic.ShapeError, match=r"^from_blob: shape: .* spans more than"):
+        ic.from_blob(64, (2**62,), dtype=ic.float32, device="cpu")
+
+
 def test_hash_is_by_identity(a):
     assert {a: 1, a.clone(): 2}[a] == 1
 
@@ -592,6 +634,11 @@ def test_operands_on_different_devices(a):
 def test_torch_tensors_are_not_taken_implicitly(a, torch):
     with pytest.raises(TypeError, match=r"torch|Tensor"):
         ic.add(torch.ones(2, 3), a)
+    with pytest.raises(
+        ic.ArgumentTypeError, match=r"add: other: expected .* got torch\.Tensor; .*from_torch"
+    ):
+        a + torch.ones(2, 3)
+    assert (a + torch.tensor(2.5)).tolist() == (a + 2.5).tolist()  # Python's protocol of numbers
 
 
 def test_debug(a, capsys, tmp_path):

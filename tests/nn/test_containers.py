@@ -106,6 +106,14 @@ def test_repr_of_many_is_pytorch_s(torch):
     assert repr(build(nn)) == repr(build(torch.nn, bias=False))
 
 
+def test_an_index_is_an_integer():
+    layers = nn.ModuleList([nn.Linear(1, 1)])
+    for act in (lambda: layers["a"], lambda: layers.insert("a", nn.Linear(1, 1)), lambda: layers.pop(1.0)):
+        with pytest.raises(ic.ArgumentTypeError, match="index"):
+            act()
+    assert len(layers) == 1
+
+
 def test_sequential():
     x = ic.ones((2, 4), dtype=ic.float32, device="cpu")
     model = nn.Sequential({"wide": nn.Linear(4, 8), "norm": nn.RMSNorm(8)})

@@ -182,6 +182,35 @@ def test_norms_check_the_shape():
         F.layer_norm(x, [], None, None)
 
 
+@pytest.mark.parametrize("name", ["rms_norm", "layer_norm"])
+def test_norms_take_one_size_as_a_number(name):
+    x, weight = tensor(draw(3, 4)), tensor(draw(4))
+    rest = () if name == "rms_norm" else (None,)
+    norm = getattr(F, name)
+    assert norm(x, 4, weight, *rest).tolist() == norm(x, [4], weight, *rest).tolist()
+    with pytest.raises(
+        ic.ShapeError, match=rf"{name}: normalized_shape is \[3\], but weight has shape \[4\]"
+    ):
+        norm(x, 3, weight, *rest)
+
+
+def test_what_is_no_tensor_is_named():
+    x = tensor(draw(2, 4))
+    for act, message in (
+        (lambda: F.rms_norm(np.ones(4), [4], x[0]), r"rms_norm: input must be .*Tensor, not numpy\.ndarray"),
+        (lambda: F.layer_norm(x, [4], x[0], 5), "layer_norm: bias must be .*Tensor, not int"),
+        (lambda: F.conv1d(x, 5), "conv1d: weight must be .*Tensor, not int"),
+        (
+            lambda: F.random_sample([1.0], 0.5, 1.0, 1, 1.0),
+            "random_sample: logits must be .*Tensor, not list",
+        ),
+        (lambda: ic.sum(x, dim=("a",)), "sum: dim must be a sequence of ints"),
+        (lambda: ic.matmul(x, 5), "matmul: other must be"),
+    ):
+        with pytest.raises(ic.ArgumentTypeError, match=message):
+            act()
+
+
 def test_linear(device):
     x, w, b = draw(2, 3, 4), draw(5, 4), draw(5)
     a, weight, bias = (tensor(array, device) for array in (x, w, b))

@@ -158,6 +158,18 @@ def test_what_cannot_be_registered():
             module.register_buffer(name, None)
 
 
+def test_a_name_has_one_kind():
+    module = nn.Sequential(nn.Linear(2, 2))
+    tensor = ic.ones((1,), dtype=ic.float32, device="cpu")
+    with pytest.raises(ic.InvalidArgument, match="buffer '0': the module has another attribute"):
+        module.register_buffer("0", tensor)
+    with pytest.raises(ic.InvalidArgument, match="parameter '0': the module has another attribute"):
+        module.register_parameter("0", nn.Parameter(tensor))
+    module.register_buffer("extra", tensor)
+    module.register_buffer("extra", tensor, persistent=False)  # the same thing, told anew
+    assert list(module.state_dict()) == ["0.weight"] and isinstance(module[0], nn.Linear)
+
+
 def test_init_comes_first():
     class Late(nn.Module):
         def __init__(self, value):

@@ -94,6 +94,7 @@ def test_blocks_share_tables():
 def test_refusals():
     for sizes, message in (
         (dict(num_key_value_heads=3), "num_attention_heads=4 is no multiple of num_key_value_heads=3"),
+        (dict(num_attention_heads=0, num_key_value_heads=1), "num_attention_heads=0, must be at least 1"),
         (dict(hidden_size=30), "hidden_size=30 is no multiple of num_attention_heads=4"),
         (dict(rope=nn.RoPE(4, 1e4, 4)), "rope has head_dim=4, the block 8"),
     ):

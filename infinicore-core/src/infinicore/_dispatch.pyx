@@ -404,7 +404,7 @@ cdef class Operator:
             elif p.kind == CALL_TENSORS:
                 self.take_tensors(frame, position, value)
             elif value != NULL and not is_default(<object> value, self.defaults[position]):
-                raise InvalidArgument(f"{self.name}: {self.names[position]} is reserved, it must be "
+                raise InvalidArgument(f"{self.call_name}: {self.names[position]} is reserved, it must be "
                                       f"{self.defaults[position]!r} and not {<object> value!r}")
         if frame.context == NULL:
             context = current_context()
@@ -428,7 +428,7 @@ cdef class Operator:
             frame.first_item = item
             return 0
         raise DeviceMismatch(
-            f"{self.name}: {self.name_of(position, item)} is on {context.device}, "
+            f"{self.call_name}: {self.name_of(position, item)} is on {context.device}, "
             f"but {self.name_of(frame.first, frame.first_item)} is on {(<Context> frame.context).device}")
 
     cdef str name_of(self, int position, Py_ssize_t item):
@@ -572,17 +572,16 @@ cdef class Operator:
             push(frame, len(value))
             for item in value:
                 if not self.push_value(frame, item):
-                    # NumPy's integers, for one.
                     if not hasattr(item, "__index__"):
-                        raise ArgumentTypeError(f"{self.name}: {item!r} ({type_name(item)}) is not an int")
-                    self.push_value(frame, item.__index__())
+                        return False  # `schema.convert` says what is wrong, and with which argument
+                    self.push_value(frame, item.__index__())  # NumPy's integers, for one
         else:
             return False
         return True
 
     cdef object wrong_type(self, int position, Py_ssize_t item, PyObject *value, str wanted):
         return ArgumentTypeError(
-            f"{self.name}: {self.name_of(position, item)} must be {wanted}, not {type_name(<object> value)}")
+            f"{self.call_name}: {self.name_of(position, item)} must be {wanted}, not {type_name(<object> value)}")
 
     # -- slots to a descriptor --
 

@@ -323,8 +323,11 @@ def from_dlpack(x, *, device=None, copy=None):
         kind, index = x.__dlpack_device__()
         arguments = {}
         if int(kind) not in (CPU, CUDA_HOST):
-            context = context_of(int(kind), int(index), device if device is not None and device.type != "cpu"
-                                 else None)
+            if isinstance(x, Tensor):     # of two backends with one DLPack number, we know which it is
+                context = (<Tensor>x).context
+            else:
+                context = context_of(int(kind), int(index), device if device is not None
+                                     and device.type != "cpu" else None)
             stream = <uintptr_t>current_stream(context)
             arguments["stream"] = (stream or 1) if int(kind) == CUDA else (stream or None)
         try:
@@ -363,9 +366,8 @@ cdef object borrow(object capsule, Context context, object wanted):
     if PyCapsule_IsValid(capsule, "dltensor_versioned"):
         versioned = <dl_versioned *>PyCapsule_GetPointer(capsule, "dltensor_versioned")
         if versioned.major != 1:
-            raise ExchangeError("from_dlpack: the capsule is of DLPack "
-                                f"{versioned.major}.{versioned.minor}; this "
-                                f"infinicore reads 1.x")
+            raise ExchangeError(f"from_dlpack: the capsule is of DLPack {versioned.major}.{versioned.minor}; "
+                                "this infinicore reads 1.x")
         source = &versioned.tensor
         flags = versioned.flags
         PyCapsule_SetName(capsule, "used_dltensor_versioned")
@@ -377,8 +379,7 @@ cdef object borrow(object capsule, Context context, object wanted):
     else:
         name = PyCapsule_GetName(capsule)
         raise ExchangeError(f"from_dlpack: a capsule named {name.decode() if name != NULL else None!r} "
-                            "holds no tensor; "
-                            "one can be used only once")
+                            "holds no tensor; one can be used only once")
     code = FROM_DLPACK.get((source.dtype.code, source.dtype.bits)) if source.dtype.lanes == 1 else None
     if code is None:
         raise DTypeError(f"from_dlpack: DLPack type (code {source.dtype.code}, {source.dtype.bits} bits, "

@@ -16,7 +16,7 @@ cdef dtype as_dtype(object value)
 cdef object decode(int code, const void *memory)
 
 # Write the Python (or NumPy) scalar `value` as one element; raises where it has no such value.
-cdef int encode(dtype target, object value, void *memory) except -1
+cdef int encode(dtype target, object value, void *memory, str where) except -1
 
 # A Python int, float or complex for anything that is one number; None for everything else.
 cdef object scalar(object value)

@@ -316,15 +316,19 @@ cdef object scalar(object value):
         if isinstance(value, (int, float, complex)):
             return value
         return float(value)                                           # bfloat16 and float8 of ml_dtypes
-    if hasattr(type(value), "__index__"):
-        return value.__index__()
-    if hasattr(type(value), "__float__"):
-        return float(value)
+    if getattr(value, "ndim", 0) != 0:                                # an array is no number, whatever it holds
+        return None
+    for convert in ("__index__", "__float__"):                        # both exist where only one works
+        if hasattr(type(value), convert):
+            try:
+                return getattr(value, convert)()
+            except TypeError:
+                pass
     return None
 
 
-cdef int encode(dtype target, object value, void *memory) except -1:
-    """Write a Python scalar as one element.
+cdef int encode(dtype target, object value, void *memory, str where) except -1:
+    """Write a Python scalar as one element; errors begin with `where`, an operator and its argument.
 
     An integer that does not fit and a float with a fraction for an integer type are errors; floats round
     to nearest even.
@@ -335,9 +339,9 @@ cdef int encode(dtype target, object value, void *memory) except -1:
     cdef uint64_t u64
     number = scalar(value)
     if number is None:
-        raise ArgumentTypeError(f"{target.name}: expected a number, got {type(value).__name__}")
+        raise ArgumentTypeError(f"{where}: expected a number, got {type(value).__name__} {value!r:.80}")
     if PyComplex_Check(number) and target.kind != "c":
-        raise DTypeError(f"{target.name}: the complex number {number!r} cannot be stored in {target!r}")
+        raise DTypeError(f"{where}: the complex number {number!r} cannot be stored in {target!r}")
     if target.kind == "c":
         part = code - 4
         number = complex(number)
@@ -348,19 +352,19 @@ cdef int encode(dtype target, object value, void *memory) except -1:
         try:
             encode_part(code, <double>float(number), memory)
         except OverflowError:
-            raise InvalidArgument(f"{target.name}: the integer {number} is too large for a float") from None
+            raise InvalidArgument(f"{where}: the integer {number} is too large for {target!r}") from None
         return 0
     if code == 2:
         (<uint8_t *>memory)[0] = 1 if number else 0
         return 0
     if PyFloat_Check(number):
         if number != number or number in (float("inf"), -float("inf")) or number != int(number):
-            raise DTypeError(f"{target.name}: the float {number!r} has no exact value of type {target!r}; "
+            raise DTypeError(f"{where}: the float {number!r} has no exact value of type {target!r}; "
                              "convert explicitly")
         number = int(number)
     low, high = <tuple>_limits[code]
     if not low <= number <= high:
-        raise InvalidArgument(f"{target.name}: {number} does not fit into {target!r} ({low} to {high})")
+        raise InvalidArgument(f"{where}: {number} does not fit into {target!r} ({low} to {high})")
     if target.kind == "i":                       # little-endian: the low bytes come first
         i64 = number
         memcpy(memory, &i64, target.itemsize)

@@ -263,8 +263,7 @@ cdef class Allocator:
         cdef const infini_runtime *runtime = self.context.runtime
         if self.abandoned:
             raise BackendError(f"{self.context.device}: was in use before this process was forked and "
-                               "cannot be "
-                               "used in the child; start it with the 'spawn' method")
+                               "cannot be used in the child; start it with the 'spawn' method")
         self.settle(False)
         infini_lock(&self.mutex)
         block = self.cut(pool, size)

@@ -34,6 +34,12 @@ cdef infinirtStream_t stream_handle(object value, Context context, str where) ex
     raise ArgumentTypeError(f"{where}: stream must be an infinicore.Stream, not {type(value).__name__}")
 
 
+cdef DeviceEvent an_event(object value, str where):
+    if not isinstance(value, DeviceEvent):
+        raise ArgumentTypeError(f"{where}: expected an infinicore.DeviceEvent, got {type(value).__name__}")
+    return <DeviceEvent> value
+
+
 @cython.no_gc_clear  # the destructor needs the context
 cdef class Stream:
     """A queue of work on one device; work on one stream runs in order.
@@ -118,19 +124,22 @@ cdef class Stream:
         check(status, "Stream.query")
         return True
 
-    def record_event(self, DeviceEvent event=None):
+    def record_event(self, event=None):
         """Mark this point of the stream in `event` (a new one without timing by default) and return it."""
         if event is None:
             event = DeviceEvent(device=self.context.device)
-        event.record(self)
+        an_event(event, "Stream.record_event: event").record(self)
         return event
 
-    def wait_event(self, DeviceEvent event not None):
+    def wait_event(self, event):
         """Let work queued from now on wait until `event` has happened. The host does not wait."""
-        event.wait(self)
+        an_event(event, "Stream.wait_event: event").wait(self)
 
-    def wait_stream(self, Stream other not None):
+    def wait_stream(self, other):
         """Let work queued from now on wait for everything queued on `other` so far."""
+        if not isinstance(other, Stream):
+            raise ArgumentTypeError("Stream.wait_stream: other: expected an infinicore.Stream, got "
+                                    f"{type(other).__name__}")
         other.record_event().wait(self)
 
     def __eq__(self, other):
@@ -313,7 +322,7 @@ cdef class DeviceEvent:
             status = context.runtime.stream_wait_event(target, self.raw)
         check(status, "DeviceEvent.wait")
 
-    def elapsed_time(self, DeviceEvent other not None):
+    def elapsed_time(self, other):
         """Milliseconds from this event to `other`.
 
         Parameters
@@ -332,17 +341,18 @@ cdef class DeviceEvent:
         """
         cdef infiniStatus_t status
         cdef float milliseconds = 0
-        if not self.enable_timing or not other.enable_timing:
+        cdef DeviceEvent end = an_event(other, "DeviceEvent.elapsed_time: other")
+        if not self.enable_timing or not end.enable_timing:
             raise Error("Cannot measure elapsed time when timing is disabled")
-        if not self.is_recorded or not other.is_recorded:
+        if not self.is_recorded or not end.is_recorded:
             late = "start" if not self.is_recorded else "end"
             raise Error(f"DeviceEvent.elapsed_time: the {late} event was not recorded")
-        if self.context is not other.context:
+        if self.context is not end.context:
             raise DeviceMismatch(f"DeviceEvent.elapsed_time: events are on {self.context.device} "
-                                 f"and {other.context.device}")
+                                 f"and {end.context.device}")
         self.context.activate()
         with nogil:
-            status = self.context.runtime.event_elapsed(self.raw, other.raw, &milliseconds)
+            status = self.context.runtime.event_elapsed(self.raw, end.raw, &milliseconds)
         if status == INFINI_STATUS_NOT_READY:
             raise Error("DeviceEvent.elapsed_time: both events must have happened; call synchronize() first")
         check(status, "DeviceEvent.elapsed_time")

@@ -203,8 +203,7 @@ cdef Layout new_layout(DType dtype, int ndim, const int64_t *shape, const int64_
                     or infini_add(high, -low, &extent))
         if overflow:
             raise ShapeError(f"shape: {ints(shape, ndim)} of {dtype} with strides {ints(strides, ndim)} "
-                             "spans more "
-                             "than 2**63 bytes")
+                             "spans more than 2**63 bytes")
     else:
         high = 0
     layout.shape = <int64_t *>malloc(max(2 * ndim, 1) * sizeof(int64_t))
@@ -228,6 +227,14 @@ cdef Layout contiguous_layout(DType dtype, int ndim, const int64_t *shape):
         raise ShapeError(f"shape: {ndim} dimensions, at most {MAX_DIMS} are possible")
     row_major(ndim, shape, strides)
     return intern_layout(dtype, ndim, shape, strides)
+
+
+cdef inline Layout sized(DType dtype, int ndim, const int64_t *shape, const int64_t *strides, str where):
+    """A layout from a caller's sizes: errors name the function that was called."""
+    try:
+        return intern_layout(dtype, ndim, shape, strides)
+    except ShapeError as error:
+        raise ShapeError(f"{where}: {error}") from None
 
 
 cdef inline void row_major(int ndim, const int64_t *shape, int64_t *strides) noexcept nogil:
@@ -675,13 +682,12 @@ cdef Tensor scalar_like(Tensor operand, object value, str name):
     cdef DType dtype = operand.layout.dtype
     number = scalar(value)
     if isinstance(number, complex) and dtype.kind != "c":
-        raise DTypeError(f"{name}: other: the complex number {number!r} and a tensor of {dtype}: there is "
-                         "no implicit "
-                         "promotion; convert the tensor with .to(infinicore.complex64)")
+        raise DTypeError(f"{name}: other: the complex number {number!r} and a tensor of {dtype}: there is no "
+                         "implicit promotion; convert the tensor with .to(infinicore.complex64)")
     if isinstance(number, float) and dtype.kind not in "fc":
         raise DTypeError(f"{name}: other: the float {number!r} and a tensor of {dtype}: there is no implicit "
                          "promotion; convert the tensor with .to(infinicore.float32)")
-    encode(dtype, number, element)
+    encode(dtype, number, element, f"{name}: other")
     key = (operand.context.slot, dtype.code, element[:dtype.itemsize])
     found = _scalars.get(key)
     if found is None:
@@ -702,14 +708,25 @@ cdef Tensor element_tensor(Context context, DType dtype, const void *element):
     return result
 
 
+cdef bint is_number(object operand, str name) except -1:
+    """Whether an operand is a number. Another library's array is an error: left alone it would convert us."""
+    if scalar(operand) is not None:
+        return True
+    if hasattr(type(operand), "__array__"):
+        kind = f"{type(operand).__module__}.{type(operand).__name__}"
+        raise ArgumentTypeError(f"{name}: other: expected an infinicore.Tensor or a number, got {kind}; "
+                                "infinicore.from_numpy and from_torch convert it")
+    return False
+
+
 cdef inline object binary(object left, object right, str name):
     """An operator between a tensor and a tensor or number, in either order."""
     if not isinstance(left, Tensor):
-        if scalar(left) is None:
+        if not is_number(left, name):
             return NotImplemented
         left = scalar_like(<Tensor>right, left, name)
     elif not isinstance(right, Tensor):
-        if scalar(right) is None:
+        if not is_number(right, name):
             return NotImplemented
         right = scalar_like(<Tensor>left, right, name)
     return required_operator(name)(left, right)
@@ -717,7 +734,7 @@ cdef inline object binary(object left, object right, str name):
 
 cdef inline object in_place(Tensor left, object right, str name):
     if not isinstance(right, Tensor):
-        if scalar(right) is None:
+        if not is_number(right, name):
             return NotImplemented
         right = scalar_like(left, right, name)
     required_operator(name)(left, right, out=left)
@@ -958,14 +975,13 @@ cdef class Tensor:
         cdef Layout layout
         if ndim != count:
             raise ShapeError(f"as_strided: size has {ndim} entries, stride has {count}")
-        layout = intern_layout(self.layout.dtype, ndim, sizes, strides)
+        layout = sized(self.layout.dtype, ndim, sizes, strides, "as_strided")
         if storage_offset is not None:
             offset = as_int(storage_offset, "as_strided: storage_offset")
             if (infini_mul(offset, layout.dtype.itemsize, &offset)
                     or not 0 <= offset <= <int64_t>self.storage.bytes):
                 raise InvalidArgument(f"as_strided: storage_offset {storage_offset} lies outside a storage "
-                                      "of "
-                                      f"{self.storage.bytes} bytes")
+                                      f"of {self.storage.bytes} bytes")
             data = <char *>self.storage.data + offset
         inside(self.storage, layout, data, "as_strided")
         return make_tensor(self.storage, layout, data)
@@ -1095,7 +1111,7 @@ cdef class Tensor:
         cdef bint uniform = True
         cdef infinirtStream_t stream
         cdef infiniStatus_t status
-        encode(layout.dtype, value, element)
+        encode(layout.dtype, value, element, "fill_: value")
         if layout.numel == 0:
             return self
         if thread_state().recorder == NULL:
@@ -1397,8 +1413,7 @@ cdef class Tensor:
         if (not rows and (flags & PyBUF_STRIDES != PyBUF_STRIDES or flags & C_ORDER)
                 or not columns and flags & F_ORDER or not rows and not columns and flags & ANY_ORDER):
             raise ExchangeError(f"buffer: the tensor of shape {self.shape} with strides {self.strides} is "
-                                "not contiguous "
-                                "as the consumer needs it")
+                                "not contiguous as the consumer needs it")
         wait_for(self.context)
         numbers = <Py_ssize_t *>malloc((2 * layout.ndim + 1) * sizeof(Py_ssize_t))
         if numbers == NULL:
@@ -1499,8 +1514,7 @@ cdef int parse_shape(object value, int64_t *sizes, Layout layout, str where) exc
         unknown = -1
     if overflow or unknown >= 0 or product != layout.numel:
         raise ShapeError(f"{where}: shape {ints(sizes, ndim)} does not hold the {layout.numel} elements of "
-                         "shape "
-                         f"{ints(layout.shape, layout.ndim)}")
+                         f"shape {ints(layout.shape, layout.ndim)}")
     return ndim
 
 
@@ -1578,8 +1592,7 @@ cdef Tensor index(Tensor tensor, object key):
         elif (PyBool_Check(part) or not PyIndex_Check(part)
               or isinstance(part, Tensor) and (<Tensor>part).layout.ndim != 0):
             raise ArgumentTypeError(f"indexing: {type(part).__name__} is no index; integers, slices, None "
-                                    "and ... are "
-                                    "views, anything else would copy and is not supported")
+                                    "and ... are views, anything else would copy and is not supported")
         else:
             used += 1
     if used > layout.ndim:
@@ -1642,8 +1655,7 @@ def view(Tensor self not None, *shape):
     cdef int ndim = parse_shape(one_argument(shape), sizes, self.layout, "view")
     if not view_strides(self.layout, ndim, sizes, strides):
         raise StrideError(f"view: shape {ints(sizes, ndim)} cannot be laid over shape {self.shape} with "
-                          "strides "
-                          f"{self.strides}; use reshape, which copies")
+                          f"strides {self.strides}; use reshape, which copies")
     return view_of(self, ndim, sizes, strides, 0)
 
 
@@ -1696,9 +1708,10 @@ def narrow(input, dim, start, length):
 
 def empty_named(str where, size, dtype, device, bint pin_memory):
     """`empty` for the function `where`, whose name errors are to carry. Not a public function."""
-    cdef int64_t[MAX_DIMS] sizes
+    cdef int64_t[MAX_DIMS] sizes, steps
     cdef int ndim = parse_ints(size, sizes, where + ": size")
-    cdef Layout layout = contiguous_layout(required_dtype(dtype, where), ndim, sizes)
+    row_major(ndim, sizes, steps)
+    cdef Layout layout = sized(required_dtype(dtype, where), ndim, sizes, steps, where)
     cdef Context context = required_context(device, where)
     return pinned(context, layout, where) if pin_memory else empty_tensor(context, layout)
 
@@ -1724,9 +1737,10 @@ def empty(size, *, dtype=None, device=None, pin_memory=False):
     OutOfMemory
         If the device has not that much memory.
     """
-    cdef int64_t[MAX_DIMS] sizes
+    cdef int64_t[MAX_DIMS] sizes, steps
     cdef int ndim = parse_ints(size, sizes, "empty: size")
-    cdef Layout layout = contiguous_layout(required_dtype(dtype, "empty"), ndim, sizes)
+    row_major(ndim, sizes, steps)
+    cdef Layout layout = sized(required_dtype(dtype, "empty"), ndim, sizes, steps, "empty")
     cdef Context context = required_context(device, "empty")
     if pin_memory:
         return pinned(context, layout, "empty")
@@ -1758,7 +1772,7 @@ def strided_empty(size, strides, *, dtype=None, device=None, pin_memory=False):
     cdef int count = parse_ints(strides, steps, "strided_empty: strides")
     if ndim != count:
         raise ShapeError(f"strided_empty: size has {ndim} entries, strides has {count}")
-    cdef Layout layout = intern_layout(required_dtype(dtype, "strided_empty"), ndim, sizes, steps)
+    cdef Layout layout = sized(required_dtype(dtype, "strided_empty"), ndim, sizes, steps, "strided_empty")
     cdef Context context = required_context(device, "strided_empty")
     return pinned(context, layout, "strided_empty") if pin_memory else empty_tensor(context, layout)
 
@@ -1777,7 +1791,7 @@ def from_memory(data_ptr, size, strides, dtype, device, owner, str where):
         count = parse_ints(strides, steps, where + ": strides")
         if ndim != count:
             raise ShapeError(f"{where}: size has {ndim} entries, strides has {count}")
-    layout = intern_layout(required_dtype(dtype, where), ndim, sizes, steps)
+    layout = sized(required_dtype(dtype, where), ndim, sizes, steps, where)
     context = required_context(device, where)
     address = exact_int(data_ptr, where + ": data_ptr", "an address as an int")
     try:
@@ -1801,23 +1815,21 @@ cdef int store_nested(Layout layout, int dim, char *target, object data) except 
     cdef float single
     cdef int code = layout.dtype.code
     if dim == layout.ndim:
-        encode(layout.dtype, data, target)
+        encode(layout.dtype, data, target, "from_list: data")
         return 0
     if not isinstance(data, (list, tuple)) or len(data) != layout.shape[dim]:
         got = f"the {type(data).__name__} {data!r}"
         if isinstance(data, (list, tuple)):
             got = f"{len(data)} elements"
         raise ShapeError(f"from_list: data is ragged: expected {layout.shape[dim]} elements in dimension "
-                         f"{dim}, "
-                         f"got {got}")
+                         f"{dim}, got {got}")
     step = layout.strides[dim] * layout.dtype.itemsize
     for i in range(layout.shape[dim]):
         item = data[i]
         if dim + 1 == layout.ndim:
             if isinstance(item, (list, tuple)):
                 raise ShapeError(f"from_list: data is ragged: a {type(item).__name__} where a number is "
-                                 "expected in "
-                                 f"dimension {dim}")
+                                 f"expected in dimension {dim}")
             if code == 13 and PyFloat_CheckExact(item):
                 single = <float><double>item
                 memcpy(target + i * step, &single, 4)
@@ -1831,7 +1843,7 @@ def store_range(Tensor target not None, start, step):
     cdef int64_t i
     cdef DType dtype = target.layout.dtype
     for i in range(target.layout.numel):
-        encode(dtype, start + i * step, <char *>target.view.data + i * dtype.itemsize)
+        encode(dtype, start + i * step, <char *>target.view.data + i * dtype.itemsize, "arange")
 
 
 def reinterpret(Tensor tensor not None, dtype):

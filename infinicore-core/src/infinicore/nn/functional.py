@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import infinicore
 from infinicore import ops
 from infinicore._tensor import Tensor
-from infinicore.errors import InvalidArgument, ShapeError
+from infinicore.errors import ArgumentTypeError, InvalidArgument, ShapeError
 from infinicore.ops import (
     RopeAlgo,
     causal_softmax,
@@ -136,7 +136,7 @@ def log_softmax(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor
 
 def rms_norm(
     input: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor,
     eps: float = 1e-5,
     *,
@@ -149,16 +149,16 @@ def rms_norm(
     ShapeError
         If `normalized_shape` is not the shape of `weight`, or not the last sizes of `input`.
     """
-    _check_normalized_shape("rms_norm", input, normalized_shape, weight)
-    if len(normalized_shape) == 1:
+    sizes = _normalized_sizes("rms_norm", input, normalized_shape, weight)
+    if len(sizes) == 1:
         return ops.rms_norm(input, weight, epsilon=eps, out=out)
-    result = ops.rms_norm(_rows(input, len(normalized_shape)), weight.flatten(), epsilon=eps)
+    result = ops.rms_norm(_rows(input, len(sizes)), weight.flatten(), epsilon=eps)
     return _shaped(result, input, out)
 
 
 def layer_norm(
     input: Tensor,
-    normalized_shape: Sequence[int],
+    normalized_shape: int | Sequence[int],
     weight: Tensor | None,
     bias: Tensor | None,
     eps: float = 1e-5,
@@ -172,12 +172,12 @@ def layer_norm(
     ShapeError
         If `normalized_shape` is not the shape of `weight` and `bias`, or not the last sizes of `input`.
     """
-    _check_normalized_shape("layer_norm", input, normalized_shape, weight)
+    sizes = _normalized_sizes("layer_norm", input, normalized_shape, weight, bias)
     if weight is None:
-        weight = infinicore.ones(normalized_shape, dtype=input.dtype, device=input.device)
-    if len(normalized_shape) != 1:
+        weight = infinicore.ones(sizes, dtype=input.dtype, device=input.device)
+    if len(sizes) != 1:
         flat_bias = None if bias is None else bias.flatten()
-        rows = _rows(input, len(normalized_shape))
+        rows = _rows(input, len(sizes))
         return _shaped(ops.layer_norm(rows, weight.flatten(), flat_bias, eps=eps)[0], input, out)
     if out is None:
         return ops.layer_norm(input, weight, bias, eps=eps)[0]
@@ -298,6 +298,7 @@ def random_sample(
     ShapeError
         If `logits` has neither one nor two dimensions, or a sequence has another length than ``B``.
     """
+    _check_tensors("random_sample", logits=logits)
     if logits.ndim not in (1, 2):
         raise ShapeError(f"random_sample: logits must have 1 or 2 dimensions, got {logits.ndim}")
     rows = logits.shape[0] if logits.ndim == 2 else 1
@@ -365,14 +366,30 @@ def refuse_training(
         raise InvalidArgument(f"{name}: Unsupported parameters. {given} only matter for training")
 
 
-def _check_normalized_shape(
-    name: str, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None
-) -> None:
-    sizes = list(normalized_shape)
-    if weight is not None and sizes != weight.shape:
-        raise ShapeError(f"{name}: normalized_shape is {sizes}, but weight has shape {weight.shape}")
+def _check_tensors(name: str, **arguments: Tensor | None) -> None:
+    """Refuse what is no tensor, as the operators do, before anything here looks at its shape."""
+    for argument, value in arguments.items():
+        if value is not None and not isinstance(value, Tensor):
+            kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
+            raise ArgumentTypeError(f"{name}: {argument} must be an infinicore.Tensor, not {kind}")
+
+
+def _normalized_sizes(
+    name: str,
+    input: Tensor,
+    normalized_shape: int | Sequence[int],
+    weight: Tensor | None,
+    bias: Tensor | None = None,
+) -> list[int]:
+    """Return `normalized_shape` as a list, after checking the arguments of a normalisation with it."""
+    _check_tensors(name, input=input, weight=weight, bias=bias)
+    sizes = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
+    for argument, tensor in (("weight", weight), ("bias", bias)):
+        if tensor is not None and sizes != tensor.shape:
+            raise ShapeError(f"{name}: normalized_shape is {sizes}, but {argument} has shape {tensor.shape}")
     if not sizes or sizes != input.shape[-len(sizes) :]:
         raise ShapeError(f"{name}: normalized_shape is {sizes}, but input has shape {input.shape}")
+    return sizes
 
 
 def _rows(input: Tensor, count: int) -> Tensor:
@@ -399,6 +416,7 @@ def _conv(
     groups: int,
     out: Tensor | None,
 ) -> Tensor:
+    _check_tensors(name, input=input, weight=weight, bias=bias, out=out)
     if weight.ndim != dims + 2 or input.ndim not in (dims + 1, dims + 2):
         raise ShapeError(
             f"{name}: input has {input.ndim} dimensions and weight {weight.ndim}, expected {dims + 2} "

@@ -23,6 +23,10 @@ class _Positions(Module):
         return [name for name, kind in self._kinds.items() if kind is MODULE]
 
     def _name(self, index: SupportsIndex) -> str:
+        if not hasattr(index, "__index__"):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}: index {index!r} is no integer, but {type(index).__name__}"
+            )
         names, position = self._names(), index.__index__()
         if not -len(names) <= position < len(names):
             raise OutOfRange(
@@ -69,8 +73,12 @@ class _Positions(Module):
             self.append(module)
         return self
 
-    def insert(self, index: int, module: Module) -> None:
-        """Add a module before a position."""
+    def insert(self, index: SupportsIndex, module: Module) -> None:
+        """Add a module before a position; one that lies beyond the last module appends."""
+        if not hasattr(index, "__index__"):
+            raise ArgumentTypeError(
+                f"{type(self).__name__}.insert: index {index!r} is no integer, but {type(index).__name__}"
+            )
         if not isinstance(module, Module):
             raise ArgumentTypeError(
                 f"{type(self).__name__}.insert: expected a Module, got {type(module).__name__}"

@@ -115,7 +115,8 @@ class Module:
             raise ArgumentTypeError(f"{where}: a name is a str, got {type(name).__name__}")
         if not name or "." in name:
             raise InvalidArgument(f"{where}: a name is not empty and has no '.'")
-        if name not in self._kinds and hasattr(self, name):
+        same = {kind, BUFFER, TRANSIENT} if kind in (BUFFER, TRANSIENT) else {kind}
+        if self._kinds.get(name) not in same and hasattr(self, name):
             raise InvalidArgument(f"{where}: the module has another attribute of this name")
         if value is not None and not isinstance(value, wanted):
             raise ArgumentTypeError(

@@ -161,6 +161,10 @@ class TransformerBlock(Module):
         dtype: _AnyDType | None = None,
     ) -> None:
         kv = num_attention_heads if num_key_value_heads is None else num_key_value_heads
+        if num_attention_heads < 1:
+            raise ShapeError(
+                f"TransformerBlock: num_attention_heads={num_attention_heads}, must be at least 1"
+            )
         if kv < 1 or num_attention_heads % kv:
             raise ShapeError(
                 f"TransformerBlock: num_attention_heads={num_attention_heads} is no multiple of "
