@@ -1,6 +1,6 @@
-# Pages written from the sources: one per operator (from its signature, docstring and NumPy body), an index of
-# them by family, and one per folder of the tree. conf.py calls `write`; tests run the examples.
-"""Pages rendered from operator signatures and from the files of the tree."""
+# Pages written from the sources: one per operator (signature, docstring and NumPy body), one per other public
+# name (its docstring), one per folder of the tree. conf.py calls `write`; tests run the examples.
+"""Pages rendered from signatures, docstrings and the files of the tree."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import ast
 import inspect
 import json
 import math
+import re
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ LONG = {short: long for short, (_, long) in DTYPES.items()}
 def write(docs: Path) -> None:
     """Write every page under folder `docs`; a page that has not changed keeps its time."""
     write_folder(docs / "operators", {"index": operator_index(), **operator_pages()})
+    write_folder(docs / "api", {"index": api_index(), **api_pages()})
     write_folder(docs / "tree", tree_pages())
     write_folder(docs / "backends", backend_pages())
     write_folder(docs / "support", support_pages(reports(docs)))
@@ -100,7 +102,8 @@ def operator_page(name: str, entry: Any) -> str:
     """Write the page of one operator."""
     schema, text = schema_of(name, entry), documentation(entry)
     call = str(entry.schema.call) if hasattr(entry, "schema") else f"{name}{plain_signature(entry)}"
-    parts = [heading(name, "="), f".. py:function:: infinicore.{call}\n", indented(rendered(text)) + "\n"]
+    home = "infinicore" if getattr(ic, name, None) is entry else "infinicore.ops"
+    parts = [heading(name, "="), f".. py:function:: {home}.{call}\n", indented(rendered(text)) + "\n"]
     if schema is not None:
         parts += [heading("Shapes and dtypes", "-"), slots(schema), *legend(schema)]
         parts += [heading("Checked before anything runs", "-"), *checks(schema)]
@@ -414,6 +417,127 @@ def example_arguments(schema: Any, names: dict[int, str]) -> str:
 def literal(value: Any) -> str:
     """Write a scalar."""
     return f"ic.{type(value).__name__}.{value.name}" if hasattr(value, "name") else repr(value)
+
+
+# ---- the other public names ------------------------------------------------------------------------------
+
+#: Chapters of the Python API: title, and the modules whose names it has.
+CHAPTERS = {
+    "Tensors": ("infinicore._tensor", "infinicore.creation", "infinicore.interop", "infinicore._dlpack"),
+    "Dtypes": ("infinicore._dtype", "infinicore.utils"),
+    "Devices and memory": ("infinicore._backend", "infinicore._device", "infinicore._storage"),
+    "Context, streams and graphs": ("infinicore.context", "infinicore._stream", "infinicore.graph"),
+    "Dispatch": ("infinicore._dispatch", "infinicore._fallback"),
+    "Printing": ("infinicore.printing",),
+    "Variants of operators": ("infinicore",),
+    "Modules": ("infinicore.nn",),
+    "Functions of models": ("infinicore.nn.functional",),
+}
+
+
+def public() -> dict[str, Any]:
+    """Map what a program writes after ``infinicore.`` to the object, without operators, errors and values."""
+    found: dict[str, Any] = {}
+    for prefix, module in (
+        ("", ic),
+        ("context.", ic.context),
+        ("utils.", ic.utils),
+        ("interop.", ic.interop),
+        ("nn.", ic.nn),
+        ("nn.functional.", ic.nn.functional),
+    ):
+        for name in module.__all__:
+            entry = getattr(module, name)
+            known = any(entry is other for other in (*operators().values(), *found.values()))
+            error = isinstance(entry, type) and issubclass(entry, Exception)
+            if not known and not error and (callable(entry) or entry is ic.backends):
+                found[prefix + name] = entry
+    return dict(sorted(found.items()))
+
+
+def chapter_of(name: str, entry: Any) -> str:
+    """Return the title of the chapter that a public name belongs to."""
+    module = getattr(entry, "__module__", type(entry).__module__)
+    home = max(
+        (home for homes in CHAPTERS.values() for home in homes if f"{module}.".startswith(f"{home}.")),
+        key=len,
+    )
+    return next(title for title, homes in CHAPTERS.items() if home in homes)
+
+
+def api_index() -> str:
+    """Write the index of the Python API: a table per chapter, the errors, and where operators are."""
+    parts = [heading("The Python API", "="), "Operators have :doc:`a chapter of their own </operators>`.\n"]
+    entries = public()
+    for title in CHAPTERS:
+        names = [name for name, entry in entries.items() if chapter_of(name, entry) == title]
+        rows = [(f":doc:`{name}`", summary(text_of(entries[name])[1])) for name in names]
+        tree = ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in names)
+        parts += [heading(title, "-"), table((), rows, "30 70"), tree]
+    errors = [
+        (f"``{name}``", bases(getattr(ic, name)), summary(text_of(getattr(ic, name))[1]))
+        for name in ic.errors.__all__
+    ]
+    parts += [heading("Errors", "-"), table(("error", "is also", "means"), errors, "25 25 50")]
+    return "\n".join(parts)
+
+
+def bases(error: type) -> str:
+    """Name what an exception inherits from."""
+    return ", ".join(f"``{base.__name__}``" for base in error.__bases__)
+
+
+def api_pages() -> dict[str, str]:
+    """Write a page per public name."""
+    return {name: api_page(name, entry) for name, entry in public().items()}
+
+
+def api_page(name: str, entry: Any) -> str:
+    """Write the page of one public name, a class with its members."""
+    call, text = text_of(entry)
+    kind = "class" if isinstance(entry, type) else "function" if callable(entry) else "data"
+    parts = [heading(name, "="), f".. py:{kind}:: infinicore.{name}{call}\n", indented(rendered(text)) + "\n"]
+    if isinstance(entry, type):
+        for member, value in members(entry):
+            call, text = text_of(value)
+            kind = "method" if call else "attribute"
+            parts += [indented(f".. py:{kind}:: {member}{call}\n\n{indented(rendered(text))}\n")]
+    if entry is ic.dtype:
+        parts += [heading("All of them", "-"), dtypes()]
+    return "\n".join(parts)
+
+
+def dtypes() -> str:
+    """Make the table of element types."""
+    rows = []
+    for entry in ic.DTYPES:
+        also = [f"``{alias}``" for alias, name in ic.ALIASES.items() if name == entry.name]
+        rows.append((f"``{entry.name}``", str(entry.itemsize), ", ".join(also) or "\\ "))
+    return table(("dtype", "bytes", "also"), rows, "40 20 40")
+
+
+def members(kind: type) -> Iterator[tuple[str, Any]]:
+    """List what a class of infinicore offers beside Python's own methods, in the order of its source."""
+    seen = set()
+    for base in kind.__mro__:
+        for name, value in vars(base).items():
+            if base.__module__.startswith("infinicore") and not name.startswith("_") and name not in seen:
+                seen.add(name)
+                if getattr(value, "__doc__", None):
+                    yield name, value
+
+
+def text_of(entry: Any) -> tuple[str, str]:
+    """Split a docstring into the parameters of the call, which compiled ones begin with, and the rest."""
+    entry = getattr(entry, "__func__", entry)  # what a classmethod wraps
+    text = inspect.cleandoc(entry.__doc__ or "")
+    found = re.match(r"(?:[\w.]+)(\(.*\))(?: -> .*)?\n+", text)
+    if found:
+        return re.sub(r"^\((Tensor )?self(, )?", "(", found[1]), text[found.end() :]
+    try:
+        return (plain_signature(entry), text) if callable(entry) else ("", text)
+    except ValueError:
+        return "", text
 
 
 # ---- the tree ----------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-# The pages that docs/pages.py writes: every operator has one with an example that runs, and stands in the
-# index; every folder of the tree has one that says what each file is for.
+# The pages that docs/pages.py writes: every operator and every other public name has one with an example that
+# runs, and stands in the index; every folder of the tree has one that says what each file is for.
 """Pages rendered from signatures."""
 
 from __future__ import annotations
@@ -33,8 +33,10 @@ ENTRIES = pages.operators()
 
 @pytest.fixture(autouse=True)
 def print_options() -> Iterator[None]:
-    with ic.printoptions(precision=8):
-        yield
+    before = ic.get_printoptions()["precision"]
+    ic.set_printoptions(precision=8)
+    yield
+    ic.set_printoptions(precision=before)
 
 
 def sessions(name: str) -> str:
@@ -78,6 +80,49 @@ def test_the_index_names_every_operator_once() -> None:
     listed = [name for names in pages.families().values() for name in names]
     assert sorted(listed) == sorted(ENTRIES) and set(OPERATORS) <= set(listed)
     assert all(index.count(f":doc:`{name}`") == 1 for name in listed)
+
+
+PUBLIC = pages.public()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_the_example_of_a_public_name_runs(name: str, request: pytest.FixtureRequest) -> None:
+    _, text = pages.text_of(PUBLIC[name])
+    assert ">>> " in text, f"{name}: write an Examples section"
+    if "import torch" in text:
+        request.getfixturevalue("torch")
+    device = ic.get_device()
+    test = doctest.DocTestParser().get_doctest(text, {"ic": ic}, name, f"api/{name}", 0)
+    try:
+        assert doctest.DocTestRunner().run(test).failed == 0
+    finally:
+        ic.set_device(device)
+
+
+def test_the_index_of_the_api_names_everything_once() -> None:
+    index = pages.api_index()
+    assert all(index.count(f":doc:`{name}`") == 1 for name in PUBLIC)
+    assert all(f"``{error}``" in index for error in ic.errors.__all__)
+    for name in ic.__all__:
+        entry = getattr(ic, name)
+        value = isinstance(entry, (ic.dtype, ModuleType, bool, dict, tuple, type(None)))
+        documented = value or any(entry is other for other in (*PUBLIC.values(), *ENTRIES.values()))
+        assert documented or issubclass(entry, Exception), name
+
+
+#: What the first infinicore's documentation has a page for, and what ours has it under.
+FIRST = (
+    "device dtype Tensor empty zeros ones empty_like from_blob DeviceEvent add matmul mul narrow rearrange "
+    "attention nn.Module nn.ModuleList nn.Linear nn.RMSNorm nn.RoPE nn.Embedding nn.Parameter "
+    "causal_softmax nn.functional.rms_norm nn.functional.silu swiglu rope nn.functional.random_sample linear "
+    "nn.functional.embedding context.get_device utils.to_torch_dtype"
+)
+
+
+@pytest.mark.parametrize("name", FIRST.split())
+def test_what_the_first_documentation_had(name: str) -> None:
+    plain = name.removeprefix("context.")
+    assert plain in PUBLIC or plain in ENTRIES
 
 
 def test_every_file_of_a_module_says_what_it_is_for() -> None:

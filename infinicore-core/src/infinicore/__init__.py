@@ -39,17 +39,41 @@ _LAZY = ("build", "distributed", "interop", "lib", "nn", "report", "testing", "u
 
 
 def squeeze(input, dim):
-    """Return a view without dimension `dim`, which must have size 1."""
+    """Return a view without dimension `dim`, which must have size 1.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.squeeze(ic.ones((2, 1, 3), dtype=ic.float32, device="cpu"), 1).shape
+    [2, 3]
+    """
     return input.squeeze(dim)
 
 
 def unsqueeze(input, dim):
-    """Return a view with a new dimension of size 1 at `dim`."""
+    """Return a view with a new dimension of size 1 at `dim`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.unsqueeze(ic.ones((2, 3), dtype=ic.float32, device="cpu"), -1).shape
+    [2, 3, 1]
+    """
     return input.unsqueeze(dim)
 
 
 def add_rms_norm_(y, residual_out, a, b, weight, epsilon=1e-5):
-    """`add_rms_norm` into existing tensors; returns ``(y, residual_out)``."""
+    """`add_rms_norm` into existing tensors; returns ``(y, residual_out)``.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> a, b, y, total = (ic.ones((1, 2), dtype=ic.float32, device="cpu") for _ in range(4))
+    >>> weight = ic.ones((2,), dtype=ic.float32, device="cpu")
+    >>> _ = ic.add_rms_norm_(y, total, a, b, weight, 0.0)
+    >>> y.tolist(), total.tolist()
+    ([[1.0, 1.0]], [[2.0, 2.0]])
+    """
     return ops.add_rms_norm(a, b, weight, epsilon, out=(y, residual_out))
 
 

@@ -782,6 +782,12 @@ class Backends(Mapping):
     """Every backend of this process by device string: ``infinicore.backends["cuda"].reason``.
 
     Looking one up loads nothing; asking for its devices or operators opens it.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.backends["cpu"].state in ("found", "ready")
+    True
     """
 
     def __getitem__(self, name):

@@ -64,9 +64,10 @@ cdef class device:
 
     Examples
     --------
-    >>> infinicore.device("cpu", 0)
+    >>> import infinicore as ic
+    >>> ic.device("cpu", 0)
     device(type='cpu', index=0)
-    >>> str(infinicore.device("nvidia:1"))
+    >>> str(ic.device("nvidia:1"))
     'cuda:1'
     """
 
@@ -377,6 +378,13 @@ def set_device(value):
         The backend cannot be used; the message says why.
     infinicore.DeviceNotFound
         The backend has no device of this index.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.set_device("cpu")
+    >>> ic.get_device()
+    device(type='cpu', index=0)
     """
     set_current(as_device(value).context())
 
@@ -437,6 +445,12 @@ def device_info(value=None):
     dict
         ``name``, ``driver``, ``runtime``, ``architecture`` (str), ``memory_bytes``, ``compute_units`` and
         ``warp_width`` (int).
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> sorted(ic.device_info("cpu"))[:3]
+    ['architecture', 'compute_units', 'driver']
     """
     cdef Context context = as_device(value).context()
     cdef infini_device_info info
@@ -477,6 +491,13 @@ def memory_info(value=None):
     -------
     free, total : int
         Bytes.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> free, total = ic.memory_info("cpu")
+    >>> 0 < free <= total
+    True
     """
     cdef Context context = as_device(value).context()
     cdef uint64_t free_bytes = 0, total_bytes = 0
@@ -495,6 +516,11 @@ def synchronize(value=None):
     ----------
     value : device or str, optional
         By default the current device.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.synchronize("cpu")
     """
     cdef Context context = as_device(value).context()
     cdef infiniStatus_t status

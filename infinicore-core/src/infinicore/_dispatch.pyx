@@ -580,8 +580,8 @@ cdef class Operator:
         return True
 
     cdef object wrong_type(self, int position, Py_ssize_t item, PyObject *value, str wanted):
-        return ArgumentTypeError(
-            f"{self.call_name}: {self.name_of(position, item)} must be {wanted}, not {type_name(<object> value)}")
+        return ArgumentTypeError(f"{self.call_name}: {self.name_of(position, item)} must be {wanted}, "
+                                 f"not {type_name(<object> value)}")
 
     # -- slots to a descriptor --
 
@@ -1235,6 +1235,13 @@ def cache_info():
     -------
     CacheInfo
         ``hits`` and ``misses`` count look-ups, one per operator call; replaying a graph makes none.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> info = ic.cache_info()
+    >>> info.size <= info.limit
+    True
     """
     cdef Operator op
     cdef uint64_t hits = CACHE.hits
@@ -1254,6 +1261,13 @@ def cache_clear(device=None):
     -------
     int
         How many were forgotten.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> _ = ic.cache_clear()
+    >>> ic.cache_info().size
+    0
     """
     cdef Operator op
     count = CACHE.clear(None if device is None else as_device(device).context().backend)
@@ -1263,7 +1277,17 @@ def cache_clear(device=None):
 
 
 def set_cache_limit(limit):
-    """Keep at most `limit` descriptors from now on; 0 keeps none. Returns the limit before."""
+    """Keep at most `limit` descriptors from now on; 0 keeps none. Returns the limit before.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> limit = ic.cache_info().limit
+    >>> ic.set_cache_limit(100) == limit
+    True
+    >>> ic.set_cache_limit(limit)
+    100
+    """
     before = CACHE.limit
     if not isinstance(limit, int) or limit < 0:
         raise InvalidArgument(f"set_cache_limit: limit is {limit!r}, but must be an int of 0 or more")

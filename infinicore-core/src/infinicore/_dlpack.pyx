@@ -313,6 +313,16 @@ def from_dlpack(x, *, device=None, copy=None):
     ------
     ExchangeError
         A BufferError: the memory cannot be shared.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import numpy as np
+    >>> array = np.zeros(2, np.float32)
+    >>> tensor = ic.from_dlpack(array)
+    >>> array[0] = 5
+    >>> tensor.tolist()
+    [5.0, 0.0]
     """
     cdef Context context = None
     cdef Tensor tensor

@@ -39,6 +39,14 @@ cdef class dtype:
         Bytes of one element.
     kind : str
         ``"b"`` bool, ``"i"`` signed, ``"u"`` unsigned, ``"f"`` float, ``"c"`` complex, ``"B"`` raw byte.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> str(ic.float16), ic.float16.itemsize, ic.half is ic.float16
+    ('infinicore.float16', 2, True)
+    >>> {ic.int32: "numbers"}[ic.ones((2,), dtype="int32", device="cpu").dtype]
+    'numbers'
     """
 
     def __cinit__(self, str name="", str short="", int code=0, int itemsize=0, str kind=""):
@@ -316,7 +324,7 @@ cdef object scalar(object value):
         if isinstance(value, (int, float, complex)):
             return value
         return float(value)                                           # bfloat16 and float8 of ml_dtypes
-    if getattr(value, "ndim", 0) != 0:                                # an array is no number, whatever it holds
+    if getattr(value, "ndim", 0) != 0:                                # an array is no number
         return None
     for convert in ("__index__", "__float__"):                        # both exist where only one works
         if hasattr(type(value), convert):

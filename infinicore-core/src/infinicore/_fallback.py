@@ -43,6 +43,12 @@ class fallback:
     Parameters
     ----------
     device : "cpu" or None
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> with ic.fallback("cpu"):
+    ...     pass  # a backend without a kernel lets the CPU compute here
     """
 
     def __init__(self, device: Any) -> None:
@@ -83,5 +89,11 @@ def fallback_counts() -> dict[tuple[str, str], int]:
     -------
     dict of (str, str) to int
         ``(operator, backend)`` to calls. On ``"cpu"`` the NumPy body ran, otherwise the operator on the CPU.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> isinstance(ic.fallback_counts(), dict)
+    True
     """
     return dict(_counts)

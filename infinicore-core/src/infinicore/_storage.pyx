@@ -569,6 +569,14 @@ def memory_stats(device=None, *, pinned=False):
         taken from the device; ``live``: allocations alive; ``allocations``, ``frees``: counts so far;
         ``segment_allocations``, ``segment_frees``: calls of the runtime; ``retries``: times that memory
         ran out and was reclaimed; ``pending``: freed blocks that another stream still uses.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> before = ic.memory_stats("cpu")["allocated"]
+    >>> t = ic.empty((256,), dtype=ic.float32, device="cpu")
+    >>> ic.memory_stats("cpu")["allocated"] - before
+    1024
     """
     cdef Context context = current_context() if device is None else as_device(device).context()
     if pinned:
@@ -581,7 +589,16 @@ def memory_stats(device=None, *, pinned=False):
 
 
 def reset_peak_memory_stats(device=None):
-    """Start ``allocated_peak`` and ``reserved_peak`` of a device anew at the present values."""
+    """Start ``allocated_peak`` and ``reserved_peak`` of a device anew at the present values.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.reset_peak_memory_stats("cpu")
+    >>> statistics = ic.memory_stats("cpu")
+    >>> statistics["allocated_peak"] == statistics["allocated"]
+    True
+    """
     cdef Context context = current_context() if device is None else as_device(device).context()
     allocator_of(context).reset_peak()
 
@@ -598,6 +615,11 @@ def empty_cache(device=None):
     -------
     int
         Bytes given back. Waits for the device's work to finish.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> released = ic.empty_cache("cpu")  # bytes
     """
     cdef Context context = current_context() if device is None else as_device(device).context()
     cdef uint64_t bytes = 0

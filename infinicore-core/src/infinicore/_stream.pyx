@@ -51,10 +51,14 @@ cdef class Stream:
 
     Examples
     --------
-    >>> side = infinicore.Stream("cuda")
-    >>> with infinicore.stream(side):
-    ...     y = infinicore.add(a, b)
+    >>> import infinicore as ic
+    >>> a = ic.ones((2,), dtype=ic.float32, device="cpu")
+    >>> side = ic.Stream("cpu")
+    >>> with ic.stream(side):
+    ...     b = a + a
     >>> side.synchronize()
+    >>> b.tolist()
+    [2.0, 2.0]
     """
 
     def __init__(self, object device=None):
@@ -165,6 +169,12 @@ def current_stream(device=None):
     Returns
     -------
     Stream
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.current_stream("cpu").handle
+    0
     """
     cdef Context context = as_device(device).context()
     cdef Stream current = Stream.__new__(Stream)
@@ -181,6 +191,14 @@ cdef class stream:
     ----------
     target : Stream or None
         None changes nothing, so that an optional stream needs no branch.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> side = ic.Stream("cpu")
+    >>> with ic.stream(side):
+    ...     ic.current_stream("cpu") == side
+    True
     """
     cdef Stream target
     cdef list previous
@@ -221,10 +239,15 @@ cdef class DeviceEvent:
 
     Examples
     --------
-    >>> start, end = infinicore.DeviceEvent(enable_timing=True), infinicore.DeviceEvent(enable_timing=True)
-    >>> start.record(); y = infinicore.matmul(a, b); end.record()
-    >>> end.synchronize(); start.elapsed_time(end)  # milliseconds
-    0.137
+    >>> import infinicore as ic
+    >>> a = ic.ones((64, 64), dtype=ic.float32, device="cpu")
+    >>> start, end = (ic.DeviceEvent(enable_timing=True, device="cpu") for _ in range(2))
+    >>> start.record()
+    >>> b = ic.matmul(a, a)
+    >>> end.record()
+    >>> end.synchronize()
+    >>> start.elapsed_time(end) >= 0  # milliseconds
+    True
     """
 
     def __init__(

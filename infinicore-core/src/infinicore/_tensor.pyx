@@ -758,6 +758,15 @@ cdef class Tensor:
     Views (`view`, `permute`, indexing, ...) share memory. Comparison operators work element by element
     and hashing goes by identity, as in PyTorch. There is no implicit dtype promotion: a number takes the
     dtype of the tensor it meets, and a number that this dtype cannot hold is an error.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> a = ic.arange(6, dtype=ic.float32, device="cpu").view(2, 3)
+    >>> a.shape, a.stride(), a.dtype, str(a.device)
+    ([2, 3], [3, 1], infinicore.float32, 'cpu:0')
+    >>> (2 * a.T + 1)[0].tolist()
+    [1.0, 7.0]
     """
 
     # Element-wise operators win over NumPy's when an array stands on the left.
@@ -1685,6 +1694,13 @@ def narrow(input, dim, start, length):
     ------
     OutOfRange
         If the range leaves the dimension.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> a = ic.arange(5, dtype=ic.int32, device="cpu")
+    >>> ic.narrow(a, 0, 1, 3).tolist()
+    [1, 2, 3]
     """
     cdef int64_t[MAX_DIMS] sizes
     cdef Layout layout
@@ -1736,6 +1752,12 @@ def empty(size, *, dtype=None, device=None, pin_memory=False):
         If dtype or device is missing.
     OutOfMemory
         If the device has not that much memory.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.empty((4, 8), dtype=ic.float16, device="cpu").shape
+    [4, 8]
     """
     cdef int64_t[MAX_DIMS] sizes, steps
     cdef int ndim = parse_ints(size, sizes, "empty: size")
@@ -1766,6 +1788,12 @@ def strided_empty(size, strides, *, dtype=None, device=None, pin_memory=False):
         Shape, and steps in elements.
     dtype, device, pin_memory
         As in `empty`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.strided_empty((2, 3), (1, 2), dtype=ic.float32, device="cpu").stride()
+    [1, 2]
     """
     cdef int64_t[MAX_DIMS] sizes, steps
     cdef int ndim = parse_ints(size, sizes, "strided_empty: size")

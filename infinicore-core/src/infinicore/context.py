@@ -37,6 +37,12 @@ def get_device() -> device:
     -------
     device
         What `set_device` chose on this thread, else ``INFINICORE_DEVICE``, else ``cpu:0``.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.get_device().type in list(ic.backends)
+    True
     """
     return current_device()
 
@@ -58,22 +64,48 @@ def get_device_count(device: str | device = "cpu") -> int:
     ------
     infinicore.UnknownDevice
         No backend has this name.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.get_device_count("cpu")
+    1
     """
     return device_count(device)
 
 
 def get_stream() -> int:
-    """Return the handle of this thread's stream on the current device; 0 is the default stream."""
+    """Return the handle of this thread's stream on the current device; 0 is the default stream.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.set_device("cpu")
+    >>> ic.get_stream()
+    0
+    """
     return current_stream_handle()
 
 
 def sync_device() -> None:
-    """Wait for everything on the current device."""
+    """Wait for everything on the current device.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.sync_device()
+    """
     synchronize()
 
 
 def sync_stream() -> None:
-    """Wait for everything on this thread's stream on the current device."""
+    """Wait for everything on this thread's stream on the current device.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.sync_stream()
+    """
     synchronize_stream()
 
 
@@ -81,7 +113,14 @@ def sync_stream() -> None:
 
 
 def is_graph_recording() -> bool:
-    """Tell whether this thread records a graph."""
+    """Tell whether this thread records a graph.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.is_graph_recording()
+    False
+    """
     from infinicore._graph import is_graph_recording
 
     return is_graph_recording()
@@ -94,6 +133,18 @@ def start_graph_recording(device: str | device | None = None) -> None:
     ----------
     device : str or device, optional
         By default the current device.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> a, b = (ic.ones((2,), dtype=ic.float32, device="cpu") for _ in range(2))
+    >>> ic.start_graph_recording("cpu")
+    >>> _ = ic.add(a, a, out=b)
+    >>> graph = ic.stop_graph_recording()
+    >>> _ = a.fill_(3)
+    >>> graph.run()
+    >>> b.tolist()
+    [6.0, 6.0]
     """
     from infinicore.graph import start_graph_recording
 
@@ -112,6 +163,13 @@ def stop_graph_recording() -> Graph:
     ------
     RuntimeError
         Nothing is being recorded on this thread.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.start_graph_recording("cpu")
+    >>> isinstance(ic.stop_graph_recording(), ic.Graph)
+    True
     """
     from infinicore.graph import stop_graph_recording
 

@@ -50,14 +50,28 @@ __all__ = [
 def zeros(
     size: _Ints, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None, pin_memory: bool = False
 ) -> Tensor:
-    """Return a tensor of zeros; the parameters are those of `empty`."""
+    """Return a tensor of zeros; the parameters are those of `empty`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.zeros((2, 3), dtype=ic.float32, device="cpu").tolist()
+    [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
     return empty_named("zeros", size, dtype, device, pin_memory).fill_(0)
 
 
 def ones(
     size: _Ints, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None, pin_memory: bool = False
 ) -> Tensor:
-    """Return a tensor of ones; the parameters are those of `empty`."""
+    """Return a tensor of ones; the parameters are those of `empty`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.ones((3,), dtype=ic.int32, device="cpu").tolist()
+    [1, 1, 1]
+    """
     return empty_named("ones", size, dtype, device, pin_memory).fill_(1)
 
 
@@ -75,6 +89,12 @@ def full(
     ------
     InvalidArgument, DTypeError
         If `dtype` cannot hold the value: an integer that does not fit, a fraction in an integer tensor.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.full((2,), 0.5, dtype=ic.float32, device="cpu").tolist()
+    [0.5, 0.5]
     """
     return empty_named("full", size, dtype, device, pin_memory).fill_(fill_value)
 
@@ -86,24 +106,54 @@ def _like(name: str, input: Tensor, dtype: _AnyDType | None, device: _AnyDevice 
 
 
 def empty_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
-    """Return undefined values with the shape, and unless given the dtype and device, of `input`."""
+    """Return undefined values with the shape, and unless given the dtype and device, of `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> a = ic.zeros((2, 3), dtype=ic.float32, device="cpu")
+    >>> b = ic.empty_like(a, dtype=ic.float16)
+    >>> b.shape, b.dtype
+    ([2, 3], infinicore.float16)
+    """
     return _like("empty_like", input, dtype, device)
 
 
 def zeros_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
-    """Return zeros with the shape, and unless given the dtype and device, of `input`."""
+    """Return zeros with the shape, and unless given the dtype and device, of `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.zeros_like(ic.ones((2,), dtype=ic.int8, device="cpu")).tolist()
+    [0, 0]
+    """
     return _like("zeros_like", input, dtype, device).fill_(0)
 
 
 def ones_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
-    """Return ones with the shape, and unless given the dtype and device, of `input`."""
+    """Return ones with the shape, and unless given the dtype and device, of `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.ones_like(ic.zeros((2,), dtype=ic.int8, device="cpu")).tolist()
+    [1, 1]
+    """
     return _like("ones_like", input, dtype, device).fill_(1)
 
 
 def full_like(
     input: Tensor, fill_value: _Number, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None
 ) -> Tensor:
-    """Return `fill_value` everywhere with the shape, and unless given the dtype and device, of `input`."""
+    """Return `fill_value` everywhere with the shape, and unless given the dtype and device, of `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.full_like(ic.zeros((2,), dtype=ic.int8, device="cpu"), 7).tolist()
+    [7, 7]
+    """
     return _like("full_like", input, dtype, device).fill_(fill_value)
 
 
@@ -125,6 +175,14 @@ def arange(
         Element type; required.
     device : device or str
         Where; required.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.arange(4, dtype=ic.int64, device="cpu").tolist()
+    [0, 1, 2, 3]
+    >>> ic.arange(1, 0, -0.25, dtype=ic.float32, device="cpu").tolist()
+    [1.0, 0.75, 0.5, 0.25]
     """
     if end is None:
         start, end = 0, start
@@ -158,6 +216,17 @@ def from_blob(
         Element type; required.
     device : device or str
         Whose memory it is; required.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import array
+    >>> numbers = array.array("f", [1.0, 2.0, 3.0])
+    >>> address, count = numbers.buffer_info()
+    >>> t = ic.from_blob(address, (count,), dtype=ic.float32, device="cpu")
+    >>> numbers[1] = 9.0
+    >>> t.tolist()
+    [1.0, 9.0, 3.0]
     """
     return from_memory(data_ptr, size, None, dtype, device, None, "from_blob")
 
@@ -170,7 +239,17 @@ def strided_from_blob(
     dtype: _AnyDType | None = None,
     device: _AnyDevice | None = None,
 ) -> Tensor:
-    """Return a strided tensor over memory at an address; see `from_blob`. Strides are in elements."""
+    """Return a strided tensor over memory at an address; see `from_blob`. Strides are in elements.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import array
+    >>> numbers = array.array("f", range(6))
+    >>> address, _ = numbers.buffer_info()
+    >>> ic.strided_from_blob(address, (2, 2), (3, 1), dtype=ic.float32, device="cpu").tolist()
+    [[0.0, 1.0], [3.0, 4.0]]
+    """
     return from_memory(data_ptr, size, strides, dtype, device, None, "strided_from_blob")
 
 
@@ -192,6 +271,14 @@ def from_list(data: Any, *, dtype: _AnyDType | None = None, device: _AnyDevice |
         If `data` is no list or tuple.
     ValueError
         If it is empty or ragged.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.from_list([[1, 2], [3, 4]], dtype=ic.float16, device="cpu").tolist()
+    [[1.0, 2.0], [3.0, 4.0]]
+    >>> ic.from_list([1, 2]).dtype
+    infinicore.int64
     """
     if not isinstance(data, (list, tuple)):
         raise ArgumentTypeError(f"from_list: Input data must be a list or tuple, got {type(data).__name__}")

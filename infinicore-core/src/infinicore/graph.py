@@ -32,6 +32,19 @@ class Graph:
     ------
     TypeError
         `graph` is something else.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x, y = (ic.ones((2,), dtype=ic.float32, device="cpu") for _ in range(2))
+    >>> ic.start_graph_recording("cpu")
+    >>> _ = ic.add(x, x, out=y)
+    >>> step = ic.stop_graph_recording()
+    >>> len(step), step.device
+    (1, device(type='cpu', index=0))
+    >>> step.run()
+    >>> y.tolist()
+    [2.0, 2.0]
     """
 
     def __init__(self, graph: _graph.Graph) -> None:
@@ -103,10 +116,14 @@ class graph(Graph):
 
     Examples
     --------
-    >>> with infinicore.graph() as step:
-    ...     y = infinicore.matmul(x, w)
-    >>> x.copy_(batch)
+    >>> import infinicore as ic
+    >>> x = ic.ones((2, 2), dtype=ic.float32, device="cpu")
+    >>> with ic.graph("cpu") as step:
+    ...     y = ic.matmul(x, x)
+    >>> _ = x.fill_(3)
     >>> step.run()
+    >>> y.tolist()
+    [[18.0, 18.0], [18.0, 18.0]]
     """
 
     # `infinicore.graph` is this class, and also the name of this module.

@@ -34,6 +34,12 @@ def to_numpy(tensor: Tensor) -> Any:
     -------
     numpy.ndarray
         A view of the tensor's memory where the host may read that, else a copy.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.ones((2,), dtype=ic.float32, device="cpu").to_numpy()
+    array([1., 1.], dtype=float32)
     """
     import numpy
 
@@ -72,6 +78,13 @@ def to_torch(tensor: Tensor) -> Any:
     ------
     DTypeError
         If torch has no such type.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import torch
+    >>> ic.ones((2,), dtype=ic.float32, device="cpu").to_torch()
+    tensor([1., 1.])
     """
     import torch
 
@@ -130,6 +143,14 @@ def from_numpy(data: Any, *, dtype: _AnyDType | None = None, device: _AnyDevice 
         If `data` is no array.
     ValueError
         If it is empty.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import numpy as np
+    >>> a = ic.from_numpy(np.arange(3, dtype=np.float32))
+    >>> a.dtype, a.tolist()
+    (infinicore.float32, [0.0, 1.0, 2.0])
     """
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(data, numpy.ndarray):
@@ -162,6 +183,16 @@ def from_torch(torch_tensor: Any) -> Tensor:
     ------
     TypeError
         If it is no dense torch tensor, or has a type that infinicore lacks.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import torch
+    >>> t = torch.zeros(2, 3)
+    >>> a = ic.from_torch(t.T)
+    >>> t[0, 1] = 5
+    >>> a.stride(), a.tolist()
+    ([1, 3], [[0.0, 0.0], [5.0, 0.0], [0.0, 0.0]])
     """
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(torch_tensor, torch.Tensor):

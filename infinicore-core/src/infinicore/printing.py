@@ -29,7 +29,14 @@ _NAMES = {"byte": "BYTE", "bool": "BOOL", "float8": "F8", "bfloat16": "BF16"}
 
 
 def get_printoptions() -> dict[str, Any]:
-    """Return the options in effect: precision, threshold, edgeitems, linewidth, suppress."""
+    """Return the options in effect: precision, threshold, edgeitems, linewidth, suppress.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.get_printoptions()["precision"]
+    8
+    """
     return {**_global, **_local.get({})}
 
 
@@ -55,12 +62,29 @@ def set_printoptions(
         Characters per line. 75 at first.
     suppress : bool
         Never switch to the exponent form for small or uneven numbers. False at first.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> before = ic.get_printoptions()["precision"]
+    >>> ic.set_printoptions(precision=2)
+    >>> ic.full((2,), 1 / 3, dtype=ic.float32, device="cpu")
+    tensor([0.33, 0.33], dtype=infinicore.float32, device='cpu:0')
+    >>> ic.set_printoptions(precision=before)
     """
     _global.update(_checked(locals()))
 
 
 class printoptions:
-    """Change how tensors are printed within a ``with`` block; see `set_printoptions`."""
+    """Change how tensors are printed within a ``with`` block; see `set_printoptions`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> with ic.printoptions(precision=3):
+    ...     print(ic.full((1,), 2 / 3, dtype=ic.float32, device="cpu"))
+    tensor([0.667], dtype=infinicore.float32, device='cpu:0')
+    """
 
     def __init__(self, **options: Any) -> None:
         unknown = set(options) - set(_DEFAULTS)

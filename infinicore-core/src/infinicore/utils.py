@@ -33,6 +33,13 @@ def to_torch_dtype(infini_dtype: Any) -> Any:
     ------
     ValueError
         If torch has no such type.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import torch
+    >>> ic.utils.to_torch_dtype(ic.bfloat16)
+    torch.bfloat16
     """
     import torch
 
@@ -51,6 +58,13 @@ def to_infinicore_dtype(torch_dtype: Any) -> _dtype.dtype:
     ------
     ValueError
         If infinicore has no such type.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import torch
+    >>> ic.utils.to_infinicore_dtype(torch.float16)
+    infinicore.float16
     """
     return _known(torch_dtype, "torch")
 
@@ -62,6 +76,13 @@ def numpy_to_infinicore_dtype(numpy_dtype: Any) -> _dtype.dtype:
     ------
     ValueError
         If infinicore has no such type.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> import numpy as np
+    >>> ic.utils.numpy_to_infinicore_dtype(np.float16)
+    infinicore.float16
     """
     import numpy
 
@@ -86,6 +107,12 @@ def infinicore_to_numpy_dtype(infini_dtype: Any) -> Any:
     ------
     ValueError
         If the argument names no dtype.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.utils.infinicore_to_numpy_dtype(ic.int64)
+    dtype('int64')
     """
     import numpy
 

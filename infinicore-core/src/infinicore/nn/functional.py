@@ -68,6 +68,15 @@ def silu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> 
 
     On devices that PyTorch calls cuda or musa ``ntops`` computes it where that package is installed
     (``infinicore.use_ntops``) and no `out` is given.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.silu(x, inplace=True) is x
+    True
+    >>> [round(value, 4) for value in x.tolist()]
+    [-0.2384, 0.0, 3.9281]
     """
     if out is None and _ntops_serves(input):
         return infinicore.ntops.torch.silu(input, inplace=inplace)
@@ -75,24 +84,56 @@ def silu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> 
 
 
 def relu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
-    """``max(input, 0)``; ``inplace=True`` writes into `input` and returns it."""
+    """``max(input, 0)``; ``inplace=True`` writes into `input` and returns it.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.relu(x).tolist()
+    [0.0, 0.0, 4.0]
+    """
     return ops.relu(input, out=_target("relu", input, inplace, out))
 
 
 def leaky_relu(
     input: Tensor, negative_slope: float = 0.01, inplace: bool = False, *, out: Tensor | None = None
 ) -> Tensor:
-    """`input` where it is positive, else a small multiple of it; see :func:`infinicore.ops.leaky_relu`."""
+    """`input` where it is positive, else a small multiple of it; see :func:`infinicore.ops.leaky_relu`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.leaky_relu(x, 0.25).tolist()
+    [-0.5, 0.0, 4.0]
+    """
     return ops.leaky_relu(input, negative_slope, out=_target("leaky_relu", input, inplace, out))
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
-    """`input` where it is positive, else ``alpha * (exp(input) - 1)``; see :func:`infinicore.ops.elu`."""
+    """`input` where it is positive, else ``alpha * (exp(input) - 1)``; see :func:`infinicore.ops.elu`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> [round(value, 4) for value in ic.nn.functional.elu(x).tolist()]
+    [-0.8647, 0.0, 4.0]
+    """
     return ops.elu(input, alpha, out=_target("elu", input, inplace, out))
 
 
 def hardswish(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
-    """``input * min(max(input + 3, 0), 6) / 6``; ``inplace=True`` writes into `input` and returns it."""
+    """``input * min(max(input + 3, 0), 6) / 6``; ``inplace=True`` writes into `input` and returns it.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> [round(value, 4) for value in ic.nn.functional.hardswish(x).tolist()]
+    [-0.3333, 0.0, 4.0]
+    """
     return ops.hardswish(input, out=_target("hardswish", input, inplace, out))
 
 
@@ -104,7 +145,15 @@ def hardtanh(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """`input` clipped to an interval; ``inplace=True`` writes into `input` and returns it."""
+    """`input` clipped to an interval; ``inplace=True`` writes into `input` and returns it.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.hardtanh(x, -1.0, 2.0).tolist()
+    [-1.0, 0.0, 2.0]
+    """
     return ops.hardtanh(input, min_val, max_val, out=_target("hardtanh", input, inplace, out))
 
 
@@ -115,6 +164,13 @@ def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None)
     ------
     InvalidArgument
         If `approximate` is neither ``"none"`` nor ``"tanh"`` (:func:`infinicore.ops.gelu_tanh`).
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 0.0, 4.0], dtype=ic.float32, device="cpu")
+    >>> [round(value, 4) for value in ic.nn.functional.gelu(x, "tanh").tolist()]
+    [-0.0454, 0.0, 3.9999]
     """
     if approximate not in ("none", "tanh"):
         raise InvalidArgument(f"gelu: approximate is {approximate!r}, it must be 'none' or 'tanh'")
@@ -122,12 +178,28 @@ def gelu(input: Tensor, approximate: str = "none", *, out: Tensor | None = None)
 
 
 def softmax(input: Tensor, dim: int = -1, *, out: Tensor | None = None) -> Tensor:
-    """Softmax along `dim`; see :func:`infinicore.ops.softmax`."""
+    """Softmax along `dim`; see :func:`infinicore.ops.softmax`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.zeros((2, 4), dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.softmax(x, dim=0)[0].tolist()
+    [0.5, 0.5, 0.5, 0.5]
+    """
     return ops.softmax(input, axis=dim, out=out)
 
 
 def log_softmax(input: Tensor, dim: int, *, out: Tensor | None = None) -> Tensor:
-    """Logarithm of the softmax along `dim`; see :func:`infinicore.ops.logsoftmax`."""
+    """Logarithm of the softmax along `dim`; see :func:`infinicore.ops.logsoftmax`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.zeros((1, 4), dtype=ic.float32, device="cpu")
+    >>> [round(value, 4) for value in ic.nn.functional.log_softmax(x, 1)[0].tolist()]
+    [-1.3863, -1.3863, -1.3863, -1.3863]
+    """
     return ops.logsoftmax(input, axis=dim, out=out)
 
 
@@ -148,6 +220,14 @@ def rms_norm(
     ------
     ShapeError
         If `normalized_shape` is not the shape of `weight`, or not the last sizes of `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([[1.0, 7.0]], dtype=ic.float64, device="cpu")
+    >>> weight = ic.ones((2,), dtype=ic.float64, device="cpu")
+    >>> ic.nn.functional.rms_norm(x, (2,), weight, eps=0.0).tolist()
+    [[0.2, 1.4000000000000001]]
     """
     sizes = _normalized_sizes("rms_norm", input, normalized_shape, weight)
     if len(sizes) == 1:
@@ -171,6 +251,13 @@ def layer_norm(
     ------
     ShapeError
         If `normalized_shape` is not the shape of `weight` and `bias`, or not the last sizes of `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([[1.0, 3.0]], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.layer_norm(x, (2,), None, None, eps=0.0).tolist()
+    [[-1.0, 1.0]]
     """
     sizes = _normalized_sizes("layer_norm", input, normalized_shape, weight, bias)
     if weight is None:
@@ -200,7 +287,15 @@ def conv1d(
     *,
     out: Tensor | None = None,
 ) -> Tensor:
-    """Convolve ``(batch, channels, length)``; the batch may be absent. See :func:`infinicore.ops.conv`."""
+    """Convolve ``(batch, channels, length)``; the batch may be absent. See :func:`infinicore.ops.conv`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.ones((1, 1, 5), dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.conv1d(x, ic.ones((1, 1, 3), dtype=ic.float32, device="cpu")).tolist()
+    [[[3.0, 3.0, 3.0]]]
+    """
     return _conv("conv1d", 1, input, weight, bias, stride, padding, dilation, groups, out)
 
 
@@ -218,6 +313,14 @@ def conv2d(
     """Convolve ``(batch, channels, height, width)``; the batch may be absent.
 
     See :func:`infinicore.ops.conv`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.ones((1, 3, 3), dtype=ic.float32, device="cpu")
+    >>> weight = ic.ones((1, 1, 3, 3), dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.conv2d(x, weight, padding=1).tolist()
+    [[[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]]
     """
     return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups, out)
 
@@ -239,6 +342,14 @@ def embedding(
     ------
     InvalidArgument
         If an option that only matters for training is given.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> table = ic.from_list([[0.0, 1.0], [2.0, 3.0]], dtype=ic.float32, device="cpu")
+    >>> ids = ic.from_list([[1], [0]], dtype=ic.int64, device="cpu")
+    >>> ic.nn.functional.embedding(ids, table).tolist()
+    [[[2.0, 3.0]], [[0.0, 1.0]]]
     """
     refuse_training("embedding", padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse)
     return ops.embedding(input, weight, out=out)
@@ -265,6 +376,13 @@ def scaled_dot_product_attention(
     ------
     InvalidArgument
         If ``dropout_p`` is not 0, which only matters for training, or a mask comes with ``is_causal``.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> q = ic.ones((1, 2, 3, 4), dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True).shape
+    [1, 2, 3, 4]
     """
     if dropout_p != 0:
         raise InvalidArgument(
@@ -297,6 +415,13 @@ def random_sample(
     ------
     ShapeError
         If `logits` has neither one nor two dimensions, or a sequence has another length than ``B``.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> logits = ic.from_list([0.0, 9.0, 1.0], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.random_sample(logits, 0.5, topp=0.9, topk=2, temperature=1.0).item()
+    1
     """
     _check_tensors("random_sample", logits=logits)
     if logits.ndim not in (1, 2):

@@ -11,7 +11,14 @@ from infinicore.schema import C, Elements, In, InOut, Out, Static, Tensor, Value
 
 
 class RopeAlgo(IntEnum):
-    """Which elements of a head rotate together."""
+    """Which elements of a head rotate together.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.RopeAlgo.GPT_J, int(ic.RopeAlgo.GPT_NEOX)
+    (<RopeAlgo.GPT_J: 0>, 1)
+    """
 
     GPT_J = 0
     GPT_NEOX = 1

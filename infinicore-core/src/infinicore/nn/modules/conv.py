@@ -110,6 +110,13 @@ class Conv1d(_Conv):
     ------
     InvalidArgument
         Channels are no multiple of `groups`, a sequence has another length, or the mode is not ``"zeros"``.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> layer = ic.nn.Conv1d(2, 4, kernel_size=3, padding=1)
+    >>> layer(ic.ones((1, 2, 8), dtype=ic.float32, device="cpu")).shape
+    [1, 4, 8]
     """
 
     _dims = 1
@@ -125,6 +132,13 @@ class Conv2d(_Conv):
     """Convolution (cross-correlation) of ``(batch, channels, height, width)``, with groups.
 
     Parameters, attributes and errors are those of `Conv1d`; a sequence has two numbers.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> layer = ic.nn.Conv2d(3, 8, kernel_size=(3, 3), stride=2)
+    >>> layer(ic.ones((1, 3, 9, 9), dtype=ic.float32, device="cpu")).shape
+    [1, 8, 4, 4]
     """
 
     _dims = 2

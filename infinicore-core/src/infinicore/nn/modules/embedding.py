@@ -48,6 +48,14 @@ class Embedding(Module):
         If an option that only matters for training is given.
     ShapeError
         If `_weight` has another shape.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> table = ic.from_list([[0.0, 1.0], [2.0, 3.0]], dtype=ic.float32, device="cpu")
+    >>> layer = ic.nn.Embedding(2, 2, _weight=table)
+    >>> layer(ic.from_list([1, 0, 1], dtype=ic.int64, device="cpu")).tolist()
+    [[2.0, 3.0], [0.0, 1.0], [2.0, 3.0]]
     """
 
     weight: Parameter

@@ -49,6 +49,13 @@ class RMSNorm(Module):
     ------
     InvalidArgument
         If `elementwise_affine` is False.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> norm = ic.nn.RMSNorm(2, eps=0.0)
+    >>> norm(ic.from_list([[1.0, 7.0]], dtype=ic.float32, device="cpu")).tolist()  # the root of 25 is 5
+    [[0.20000000298023224, 1.399999976158142]]
     """
 
     weight: Parameter
@@ -99,6 +106,13 @@ class LayerNorm(Module):
     ----------
     weight, bias : Parameter or None
         Shape `normalized_shape`; ones and zeros at first.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> norm = ic.nn.LayerNorm(2, eps=0.0)
+    >>> norm(ic.from_list([[1.0, 3.0]], dtype=ic.float32, device="cpu")).tolist()
+    [[-1.0, 1.0]]
     """
 
     weight: Parameter | None
