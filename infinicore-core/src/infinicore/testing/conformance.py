@@ -16,6 +16,9 @@ from infinicore._dispatch import Operator
 from infinicore.schema import DTYPES, CallParameter, Parameter, Schema
 from infinicore.testing.strategies import NUMPY, PARTS, DrawnCall, DrawnTensor, decode, encode, itemsize
 from infinicore.testing.tolerance import Tolerance, distance, mismatches, tolerance
+from infinicore.testing.elements import NUMPY, PARTS, decode, encode, itemsize
+from infinicore.testing.strategies import DrawnCall, DrawnTensor
+from infinicore.testing.tolerance import Tolerance, mismatches, tolerance
 
 __all__ = [
     "REFUSALS",

@@ -10,7 +10,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from infinicore.testing.strategies import NUMPY
+from infinicore.testing.elements import NUMPY
 
 __all__ = ["EXACT", "Tolerance", "distance", "mismatches", "spacing", "tolerance"]
 
