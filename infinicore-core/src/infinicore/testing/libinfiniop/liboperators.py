@@ -83,16 +83,15 @@ def open_lib() -> InfiniLib:
         The folder of `library_folder` lacks one of them.
     """
     folder = library_folder()
-    opened = {}
-    for name in ("infinirt", "infiniop"):  # the operators need the runtime
-        path = folder / _file_name(name)
+    paths = {name: folder / _file_name(name) for name in ("infiniop", "infinirt")}
+    for name, path in paths.items():
         if not path.exists():
             raise AssertionError(
                 f"Cannot find {name}.dll or lib{name}.so. Check if INFINI_ROOT is set correctly. "
                 f"(There is no {path})"
             )
-        opened[name] = ctypes.CDLL(str(path))
-    library = InfiniLib(opened["infinirt"], opened["infiniop"])
+    librt = ctypes.CDLL(str(paths["infinirt"]))  # first: the operators need it
+    library = InfiniLib(librt, ctypes.CDLL(str(paths["infiniop"])))
     for prototype in _PROTOTYPES.replace(",\n", ",").strip().splitlines():
         bind(library, prototype)
     if hasattr(library, "infiniGetLastError"):
