@@ -309,7 +309,8 @@ class _Reader:
                 value = self.value(f"{prefix}.{names[p.name]}")
                 if value is None:
                     value = () if p.kind == "ints" else p.default
-                values[p.name] = schema.convert(p, value)
+                # C has no bool everywhere: an int stands for it.
+                values[p.name] = schema.convert(p, bool(value) if p.kind == "bool" else value)
         expected, operands = {}, {}
         for number, p in enumerate(schema.outputs):
             key = f"{prefix}.ans" + (f"_{names[p.name]}" if number else "")

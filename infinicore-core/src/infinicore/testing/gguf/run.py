@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import re
 import sys
 import time
@@ -287,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.add_argument(
             f"--{name}",
             dest="device",
-            type=lambda text, number=number: (number, int(text)),
+            type=functools.partial(_device_of, number),
             nargs="?",
             const=(number, 0),
             default=(0, 0),
@@ -326,6 +327,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 passed, failed = passed + (not problems), failed + bool(problems)
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
+
+
+def _device_of(number: int, index: str) -> tuple[int, int]:
+    return number, int(index)
 
 
 @contextmanager

@@ -1,0 +1,13 @@
+# The logistic function through the C API, against PyTorch's.
+import torch
+from _elementwise import unary
+from _script import BF16, F16, F32
+
+TOLERANCES = {
+    F16: {"atol": 1e-3, "rtol": 1e-3},
+    F32: {"atol": 1e-7, "rtol": 1e-7},
+    BF16: {"atol": 1e-2, "rtol": 1e-2},
+}
+
+if __name__ == "__main__":
+    unary("Sigmoid", torch.sigmoid, TOLERANCES, scale=4.0, bias=-2.0)
