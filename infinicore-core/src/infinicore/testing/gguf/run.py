@@ -18,11 +18,11 @@ import numpy as np
 
 from infinicore.cforms import CArgument, CForm
 from infinicore.schema import DTYPES
+from infinicore.testing import libinfiniop
 from infinicore.testing.elements import PARTS, decode, encode, itemsize
 from infinicore.testing.gguf import Case, CaseTensor, read
-from infinicore.testing.libinfiniop import LIBINFINIOP, check_error
 from infinicore.testing.libinfiniop.structs import infiniopOperatorDescriptor_t, infiniopTensorDescriptor_t
-from infinicore.testing.libinfiniop.utils import create_handle, destroy_handle
+from infinicore.testing.libinfiniop.utils import check_error, create_handle, destroy_handle
 from infinicore.testing.tolerance import Tolerance, mismatches, tolerance
 
 __all__ = ["Operation", "main", "run"]
@@ -44,9 +44,13 @@ class DeviceMemory:
 
     def __init__(self, size: int, content: np.ndarray | None = None) -> None:
         self.size, self._pointer = size, ctypes.c_void_p()
-        check_error(LIBINFINIOP.infinirtMalloc(ctypes.byref(self._pointer), max(size, 1)))
+        check_error(libinfiniop.LIBINFINIOP.infinirtMalloc(ctypes.byref(self._pointer), max(size, 1)))
         if content is not None and size:
-            check_error(LIBINFINIOP.infinirtMemcpy(self._pointer, content.ctypes.data, size, _HOST_TO_DEVICE))
+            check_error(
+                libinfiniop.LIBINFINIOP.infinirtMemcpy(
+                    self._pointer, content.ctypes.data, size, _HOST_TO_DEVICE
+                )
+            )
 
     @property
     def address(self) -> int:
@@ -59,14 +63,16 @@ class DeviceMemory:
 
     def free(self) -> None:
         """Give it back."""
-        check_error(LIBINFINIOP.infinirtFree(self._pointer))
+        check_error(libinfiniop.LIBINFINIOP.infinirtFree(self._pointer))
 
 
 def read_bytes(address: int, size: int) -> np.ndarray:
     """Copy bytes of the current device to the host."""
     content = np.empty(size, np.uint8)
     if size:
-        check_error(LIBINFINIOP.infinirtMemcpy(content.ctypes.data, address, size, _DEVICE_TO_HOST))
+        check_error(
+            libinfiniop.LIBINFINIOP.infinirtMemcpy(content.ctypes.data, address, size, _DEVICE_TO_HOST)
+        )
     return content
 
 
@@ -83,7 +89,7 @@ class DeviceTensor:
         self.descriptor = infiniopTensorDescriptor_t()
         rank = len(tensor.shape)
         check_error(
-            LIBINFINIOP.infiniopCreateTensorDescriptor(
+            libinfiniop.LIBINFINIOP.infiniopCreateTensorDescriptor(
                 ctypes.byref(self.descriptor),
                 rank,
                 (ctypes.c_size_t * rank)(*tensor.shape),
@@ -99,7 +105,7 @@ class DeviceTensor:
 
     def close(self) -> None:
         """Give memory and descriptor back."""
-        check_error(LIBINFINIOP.infiniopDestroyTensorDescriptor(self.descriptor))
+        check_error(libinfiniop.LIBINFINIOP.infiniopDestroyTensorDescriptor(self.descriptor))
         self.memory.free()
 
 
@@ -126,20 +132,20 @@ class Operation:
             }
             c = case.schema.c
             self._descriptor = infiniopOperatorDescriptor_t()
-            create = getattr(LIBINFINIOP, f"infiniopCreate{c.base}Descriptor")
+            create = getattr(libinfiniop.LIBINFINIOP, f"infiniopCreate{c.base}Descriptor")
             arguments = [self._argument(argument, "create") for argument in self.form.create]
             check_error(create(handle, ctypes.byref(self._descriptor), *arguments))
-            destroy = getattr(LIBINFINIOP, f"infiniopDestroy{c.of or c.base}Descriptor")
+            destroy = getattr(libinfiniop.LIBINFINIOP, f"infiniopDestroy{c.of or c.base}Descriptor")
             opened.callback(lambda: check_error(destroy(self._descriptor)))
             workspace: tuple[int, ...] = ()
             if c.workspace:
                 size = ctypes.c_uint64()
-                ask = getattr(LIBINFINIOP, f"infiniopGet{c.of or c.base}WorkspaceSize")
+                ask = getattr(libinfiniop.LIBINFINIOP, f"infiniopGet{c.of or c.base}WorkspaceSize")
                 check_error(ask(self._descriptor, ctypes.byref(size)))
                 memory = DeviceMemory(size.value)
                 opened.callback(memory.free)
                 workspace = (memory.address, size.value)
-            function = getattr(LIBINFINIOP, f"infiniop{c.base}")
+            function = getattr(libinfiniop.LIBINFINIOP, f"infiniop{c.base}")
             given = [self._argument(argument, "execute") for argument in self.form.execute]
             self._call: Callable[[], int] = lambda: function(self._descriptor, *workspace, *given, None)
             self._opened = opened.pop_all()
@@ -150,7 +156,7 @@ class Operation:
 
     def results(self) -> dict[str, np.ndarray]:
         """Wait for the device and read every output."""
-        check_error(LIBINFINIOP.infinirtDeviceSynchronize())
+        check_error(libinfiniop.LIBINFINIOP.infinirtDeviceSynchronize())
         found = {}
         for p in self.case.schema.outputs:
             if self._counted is not None and p in self.form.deferred:
@@ -158,7 +164,7 @@ class Operation:
                 dtype = self.case.operands[p.name].dtype
                 content = read_bytes(pointer.value or 0, count.value * itemsize(dtype))
                 found[p.name] = decode(content.view(f"V{itemsize(dtype)}"), dtype)
-                check_error(LIBINFINIOP.infinirtFree(pointer))
+                check_error(libinfiniop.LIBINFINIOP.infinirtFree(pointer))
             else:
                 found[p.name] = self.operands[p.name].values()
         return found
@@ -243,11 +249,11 @@ def run(
             return problems, 0.0
         for _ in range(warmup):
             operation.execute()
-        check_error(LIBINFINIOP.infinirtDeviceSynchronize())
+        check_error(libinfiniop.LIBINFINIOP.infinirtDeviceSynchronize())
         start = time.perf_counter()
         for _ in range(runs):
             operation.execute()
-        check_error(LIBINFINIOP.infinirtDeviceSynchronize())
+        check_error(libinfiniop.LIBINFINIOP.infinirtDeviceSynchronize())
         return problems, (time.perf_counter() - start) / max(runs, 1) if runs else 0.0
     finally:
         operation.close()
@@ -336,8 +342,8 @@ def _device_of(number: int, index: str) -> tuple[int, int]:
 @contextmanager
 def _device(number: int, index: int) -> Iterator[Any]:
     """Make a device the current one and give a handle of it."""
-    check_error(LIBINFINIOP.infinirtInit())
-    check_error(LIBINFINIOP.infinirtSetDevice(number, index))
+    check_error(libinfiniop.LIBINFINIOP.infinirtInit())
+    check_error(libinfiniop.LIBINFINIOP.infinirtSetDevice(number, index))
     handle = create_handle()
     try:
         yield handle
