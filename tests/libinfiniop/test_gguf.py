@@ -42,7 +42,7 @@ def add_case(expected=((4, 6), (5, 7))):
 
 def copy_case(values, dtype):
     """Copy values."""
-    operands = {"src": tensor(values, dtype=dtype), "dst": empty(values.shape, dtype=dtype)}
+    operands = {"dst": empty(values.shape, dtype=dtype), "src": tensor(values, dtype=dtype)}
     wide = {"c": np.complex128, "i": np.int64}.get(values.dtype.kind, np.float64)
     return Case(OPERATORS["rearrange"], operands, {}, {"dst": values.astype(wide)})
 
