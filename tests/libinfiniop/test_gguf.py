@@ -156,14 +156,11 @@ def test_missing_package_is_named(monkeypatch):
 
 # ---- drawing and running -----------------------------------------------------------------------------------
 
-#: Inputs of these lie where their values are said one by one, or are mere pointers in C.
-NO_ZERO_STRIDES: set[str] = set()
-
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_cases_of_every_operator_pass(name, tmp_path, capsys):
-    cases = generate(name, 6)
-    assert 1 <= len(cases) <= 6
+    cases = generate(name, 3)
+    assert len(cases) == 3
     repeated = [
         part
         for case in cases
@@ -171,7 +168,7 @@ def test_cases_of_every_operator_pass(name, tmp_path, capsys):
         for part in (operand if isinstance(operand, tuple) else (operand,))
         if any(step == 0 and size > 1 for size, step in zip(part.shape, part.strides, strict=True))
     ]
-    assert repeated or name in NO_ZERO_STRIDES
+    assert repeated
     path = tmp_path / f"{name}.gguf"
     write(path, cases)
     assert [*map(str, read(path))] == [*map(str, cases)]

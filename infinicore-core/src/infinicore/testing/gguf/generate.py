@@ -19,6 +19,8 @@ from infinicore.testing.strategies import DrawnCall, DrawnTensor, calls
 
 __all__ = ["generate"]
 
+_ATTEMPTS = 8  # rounds of drawing, until there are enough cases and one of them repeats elements
+
 
 def generate(name: str, count: int = 16, seed: int = 0) -> list[Case]:
     """Draw cases of an operator.
@@ -33,19 +35,24 @@ def generate(name: str, count: int = 16, seed: int = 0) -> list[Case]:
     seed : int
         Another one, other cases.
     """
+    schema = _callable_from_c(OPERATORS[name])
     cases: dict[str, Case] = {}
-    for call in _drawn(_callable_from_c(OPERATORS[name]), max(32, 4 * count), seed):
-        try:
-            case = _case(call)
-        except Error:  # drawn for another value than the one that C fixes
-            continue
-        cases.setdefault(str(case), case)
+    repeated: Case | None = None
+    for attempt in range(_ATTEMPTS):
+        for call in _drawn(schema, max(16, 4 * count), _ATTEMPTS * seed + attempt):
+            try:
+                case = _case(call)
+            except Error:  # drawn for another value than the one that C fixes
+                continue
+            cases.setdefault(str(case), case)
+        repeated = repeated or next(filter(_repeats, cases.values()), None)
+        if repeated is not None and len(cases) >= count:
+            break
     # An example that hypothesis draws early is a simple one, or empty: take some of every kind.
     every = list(cases.values())
     chosen = every[:: max(1, len(every) // count)][:count]
-    repeated = [case for case in every if _repeats(case)]
-    if repeated and not any(map(_repeats, chosen)):
-        chosen[-1] = repeated[0]
+    if repeated is not None and not any(map(_repeats, chosen)):
+        chosen[-1] = repeated
     return chosen
 
 
