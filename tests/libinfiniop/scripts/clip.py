@@ -25,7 +25,10 @@ def test(handle, device, shape, x_strides, y_strides, low, high, dtype, sync):
     least = TestTensor(shape, repeated, dtype, device, mode="ones", scale=low)
     most = TestTensor(shape, None, dtype, device, mode="ones", scale=high)
     y = TestTensor(shape, y_strides, dtype, device, mode="zeros")
-    reference = lambda: torch.clamp(x.torch_tensor(), low, high)
+    # The lower bound wins where it is the higher one.
+    reference = lambda: torch.maximum(
+        torch.minimum(x.torch_tensor(), most.torch_tensor()), least.torch_tensor()
+    )
     tensors = [y, x, least, most]
     with operator("Clip", handle, [t.descriptor for t in tensors], tensors, device) as call:
         ours = lambda: call(*(t.data() for t in tensors))

@@ -83,7 +83,7 @@ class DeviceTensor:
         self.tensor, layout = tensor, tensor.layout
         image = np.zeros(layout.size, f"V{itemsize(tensor.dtype)}")
         if tensor.values is not None and layout.size:
-            layout.of(image)[...] = np.broadcast_to(encode(tensor.values, tensor.dtype), tensor.shape)
+            layout.of(image)[...] = encode(tensor.values, tensor.dtype)  # repeats by strides of 0
         self.memory = DeviceMemory(image.nbytes, image)
         self.address = self.memory.address + layout.offset * image.itemsize
         self.descriptor = infiniopTensorDescriptor_t()
