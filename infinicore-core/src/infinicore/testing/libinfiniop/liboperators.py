@@ -10,6 +10,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from infinicore.discovery import LIBRARIES
 from infinicore.testing.libinfiniop.op_register import OpRegister, bind
 
 __all__ = ["LIBINFINIOP", "InfiniLib", "library_folder", "open_lib"]
@@ -69,9 +70,7 @@ def library_folder() -> Path:
     home = Path.home() / ".infini" / inside
     if (home / _file_name("infiniop")).exists():
         return home
-    import infinicore
-
-    return Path(infinicore.__file__).parent / "lib"
+    return Path(LIBRARIES)
 
 
 def open_lib() -> InfiniLib:
