@@ -178,6 +178,25 @@ def test_cases_of_every_operator_pass(name, tmp_path, capsys):
     assert f"{len(cases)} passed, 0 failed" in text and text.count("PASSED") == len(cases)
 
 
+@pytest.mark.parametrize("name", ["add", "gemm"])
+def test_cases_pass_on_a_device_of_its_own_memory(name, sim, tmp_path, capsys):
+    """Memory of sim faults when the host touches it."""
+    import infinicore as ic
+
+    ic.empty((1,), dtype=ic.float32, device=sim)  # the C API sees what Python has opened
+    path = tmp_path / f"{name}.gguf"
+    write(
+        path,
+        [
+            case
+            for case in generate(name, 20)
+            if case.operands["c" if name == "gemm" else "out"].dtype == "f32"
+        ],
+    )
+    assert infiniop_test([str(path), "--device", "sim:0", "--warmup", "1", "--run", "2"]) == 0
+    assert ", 0 failed" in capsys.readouterr().out
+
+
 def test_same_seed_same_cases():
     assert [*map(str, generate("gemm", 5, seed=3))] == [*map(str, generate("gemm", 5, seed=3))]
     assert [*map(str, generate("gemm", 5, seed=3))] != [*map(str, generate("gemm", 5, seed=4))]

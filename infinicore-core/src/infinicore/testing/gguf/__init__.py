@@ -320,20 +320,21 @@ class _Reader:
             assert answer is not None
             expected[p.name] = answer
         for p in schema.tensors:
-            if p.name in names and (operand := self.operand(f"{prefix}.{names[p.name]}", p)) is not None:
+            if p.name in names and (operand := self.operand(prefix, names[p.name], p)) is not None:
                 operands[p.name] = operand
         return Case(schema, operands, values, expected)
 
-    def operand(self, key: str, p: Parameter) -> Any:
+    def operand(self, prefix: str, name: str, p: Parameter) -> Any:
         if p.kind == "tensors":
             parts: list[CaseTensor] = []
-            while f"{key}.{len(parts)}" in self.tensors:
-                parts.append(self.tensor(f"{key}.{len(parts)}"))
+            while f"{prefix}.{name}.{len(parts)}" in self.tensors:
+                parts.append(self.tensor(f"{prefix}.{name}.{len(parts)}"))
             return tuple(parts)
-        if key in self.tensors:
-            return self.tensor(key)
+        for key in (f"{prefix}.{name}", f"{prefix}.{p.name}"):  # as C, or as the signature, calls it
+            if key in self.tensors:
+                return self.tensor(key)
         if not p.optional:
-            raise ValueError(f"{self.path} has no tensor {key}")
+            raise ValueError(f"{self.path} has no tensor {prefix}.{name}")
         return None
 
     def tensor(self, key: str) -> CaseTensor:

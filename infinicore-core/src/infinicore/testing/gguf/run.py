@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+import infinicore
 from infinicore.cforms import CArgument, CForm
 from infinicore.schema import DTYPES
 from infinicore.testing import libinfiniop
@@ -301,6 +302,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             metavar="INDEX",
             help=f"run on {name}, or on {name}:INDEX",
         )
+    parser.add_argument(
+        "--device", type=_device_named, metavar="NAME[:INDEX]", help="run on a device of any other backend"
+    )
     parser.add_argument("--warmup", type=int, default=20, help="executions before the clock (%(default)s)")
     parser.add_argument("--run", type=int, default=1000, help="executions that are timed (%(default)s)")
     parser.add_argument("--rtol", type=float, help="relative tolerance; by default the operator's own")
@@ -337,6 +341,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _device_of(number: int, index: str) -> tuple[int, int]:
     return number, int(index)
+
+
+def _device_named(text: str) -> tuple[int, int]:
+    device = infinicore.device(text)
+    return infinicore.backends[device.type].number, device.index
 
 
 @contextmanager
