@@ -202,6 +202,23 @@ def test_same_seed_same_cases():
     assert [*map(str, generate("gemm", 5, seed=3))] != [*map(str, generate("gemm", 5, seed=4))]
 
 
+def test_chosen_dimensions():
+    for case in generate("gemm", 3, dimensions=[6, 9]):
+        assert {size for operand in case.operands.values() for size in operand.shape[-2:]} <= {6, 9}
+
+
+def test_what_cannot_be_run_is_said(tmp_path, capsys):
+    write(tmp_path / "add.gguf", [add_case()])
+    for arguments, message in [
+        (["nosuch.gguf"], "nosuch.gguf"),
+        ([str(tmp_path / "add.gguf"), "--cpu:99"], "Error code"),
+        ([str(tmp_path / "add.gguf"), "--device", "nosuch"], "nosuch"),
+    ]:
+        with pytest.raises(SystemExit) as stopped:
+            infiniop_test(arguments)
+        assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
 def test_wrong_result_fails(tmp_path, capsys):
     path = str(tmp_path / "add.gguf")
     write(path, [add_case(), add_case(((4, 6), (5, 7.5)))])

@@ -143,6 +143,24 @@ def test_module_command(fresh: Path) -> None:
     assert "cpu" in done.stdout and "ready" in done.stdout
 
 
+def test_bindings_of_the_c_api(fresh: Path) -> None:
+    """Scripts import `libinfiniop`; neither PyTorch nor INFINI_ROOT is needed for that."""
+    code = """
+import sys
+from libinfiniop import LIBINFINIOP, check_error, create_handle, destroy_handle
+check_error(LIBINFINIOP.infinirtSetDevice(0, 0))
+handle = create_handle()
+print(handle.contents.device, "torch" in sys.modules)
+destroy_handle(handle)
+"""
+    assert run(fresh, code) == "0 False"
+
+
+def test_commands(fresh: Path) -> None:
+    done = subprocess.run([fresh.parent / "infiniop-test", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and "--warmup" in done.stdout, done.stderr
+
+
 def test_import_is_light(fresh: Path) -> None:
     """Neither NumPy nor PyTorch is imported, and no library of a vendor is mapped."""
     code = """

@@ -30,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "-o", "--output", metavar="FILE", help="one file for all; by default OPERATOR.gguf each"
     )
     command.add_argument("--cases", type=int, default=16, help="how many of each operator (%(default)s)")
+    command.add_argument(
+        "--dimensions", type=_numbers, default=(), metavar="N,N", help="sizes to draw from, such as 64,1024"
+    )
     command.add_argument("--seed", type=int, default=0, help="another one, other cases")
     options = parser.parse_args(arguments)
     names = sorted(OPERATORS) if options.every else options.operators
@@ -41,11 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
 def _generate(names: Sequence[str], options: argparse.Namespace) -> None:
     from infinicore.testing.gguf import write
     from infinicore.testing.gguf.generate import generate
 
-    cases = {name: generate(name, options.cases, options.seed) for name in names}
+    cases = {name: generate(name, options.cases, options.seed, options.dimensions) for name in names}
     if options.output:
         write(options.output, [case for found in cases.values() for case in found])
         print(f"{options.output}: {sum(map(len, cases.values()))} cases of {len(names)} operators")

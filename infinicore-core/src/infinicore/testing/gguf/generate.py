@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import hypothesis
@@ -22,7 +23,7 @@ __all__ = ["generate"]
 _ATTEMPTS = 8  # rounds of drawing, until there are enough cases and one of them repeats elements
 
 
-def generate(name: str, count: int = 16, seed: int = 0) -> list[Case]:
+def generate(name: str, count: int = 16, seed: int = 0, dimensions: Sequence[int] = ()) -> list[Case]:
     """Draw cases of an operator.
 
     Parameters
@@ -34,12 +35,14 @@ def generate(name: str, count: int = 16, seed: int = 0) -> list[Case]:
         a stride of 0, where the operator lets an input do so.
     seed : int
         Another one, other cases.
+    dimensions : sequence of int
+        What the dimensions may be about which the operator says nothing; small numbers by default.
     """
     schema = _callable_from_c(OPERATORS[name])
     cases: dict[str, Case] = {}
     repeated: Case | None = None
     for attempt in range(_ATTEMPTS):
-        for call in _drawn(schema, max(16, 4 * count), _ATTEMPTS * seed + attempt):
+        for call in _drawn(schema, max(16, 4 * count), _ATTEMPTS * seed + attempt, dimensions):
             try:
                 case = _case(call)
             except Error:  # drawn for another value than the one that C fixes
@@ -77,9 +80,10 @@ def _callable_from_c(schema: Schema) -> Schema:
     return narrowed
 
 
-def _drawn(schema: Schema, count: int, seed: int) -> list[DrawnCall]:
+def _drawn(schema: Schema, count: int, seed: int, dimensions: Sequence[int]) -> list[DrawnCall]:
     """Let hypothesis draw calls, the same ones for the same seed."""
     found: list[DrawnCall] = []
+    sizes = hypothesis.strategies.sampled_from(list(dimensions)) if dimensions else None
 
     @hypothesis.seed(seed)
     @hypothesis.settings(
@@ -89,7 +93,7 @@ def _drawn(schema: Schema, count: int, seed: int) -> list[DrawnCall]:
         phases=[hypothesis.Phase.generate],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
-    @hypothesis.given(calls(schema))
+    @hypothesis.given(calls(schema, dimensions=sizes))
     def collect(call: DrawnCall) -> None:
         found.append(call)
 

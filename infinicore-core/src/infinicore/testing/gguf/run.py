@@ -10,8 +10,8 @@ import functools
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -320,22 +320,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def allowed(operator: str, dtype: str) -> Tolerance:
         return same or tolerance(operator, dtype)
 
-    passed = failed = 0
-    with _device(*options.device) as handle:
-        for path in options.files:
-            for index, case in enumerate(read(path)):
-                try:
-                    problems, seconds = run(
-                        case, handle, warmup=options.warmup, runs=options.run, allowed=allowed
-                    )
-                except Exception as error:  # a case that cannot run fails; the others still run
-                    problems, seconds = [str(error)], 0.0
-                verdict = "FAILED" if problems else "PASSED"
-                print(f"{path}: test {index}: {verdict}  {seconds * 1e3:10.6f} ms  {case}", flush=True)
-                for problem in problems:
-                    print(f"    {problem}", flush=True)
-                passed, failed = passed + (not problems), failed + bool(problems)
-    print(f"{passed} passed, {failed} failed")
+    try:
+        cases = [(path, index, case) for path in options.files for index, case in enumerate(read(path))]
+        handle = _open(*options.device)
+    except Exception as error:  # no such file, no operator cases in it, no such device
+        parser.error(str(error))
+    failed = 0
+    try:
+        for path, index, case in cases:
+            try:
+                counts = {"warmup": options.warmup, "runs": options.run}
+                problems, seconds = run(case, handle, **counts, allowed=allowed)
+            except Exception as error:  # a case that cannot run fails; the others still run
+                problems, seconds = [str(error)], 0.0
+            verdict = "FAILED" if problems else "PASSED"
+            print(f"{path}: test {index}: {verdict}  {seconds * 1e3:10.6f} ms  {case}")
+            for problem in problems:
+                print(f"    {problem}")
+            failed += bool(problems)
+    finally:
+        destroy_handle(handle)
+    print(f"{len(cases) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
@@ -348,16 +353,11 @@ def _device_named(text: str) -> tuple[int, int]:
     return infinicore.backends[device.type].number, device.index
 
 
-@contextmanager
-def _device(number: int, index: int) -> Iterator[Any]:
-    """Make a device the current one and give a handle of it."""
+def _open(number: int, index: int) -> Any:
+    """Make a device the current one and return a handle of it."""
     check_error(libinfiniop.LIBINFINIOP.infinirtInit())
     check_error(libinfiniop.LIBINFINIOP.infinirtSetDevice(number, index))
-    handle = create_handle()
-    try:
-        yield handle
-    finally:
-        destroy_handle(handle)
+    return create_handle()
 
 
 if __name__ == "__main__":
