@@ -231,11 +231,12 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"])
 def bench(session: nox.Session) -> None:
-    """Measure: each benchmark prints ratios taken in one run (name some after -- to run only those)."""
+    """Measure: each benchmark prints ratios taken in one run (after --: which, and options such as --quick)."""
     install_built(session, "infinicore-core", "infinicore", groups=("bench",))
-    names = session.posargs or sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py"))
-    for name in names:
-        session.run("python", f"benchmarks/{name}.py")
+    options = [word for word in session.posargs if word.startswith("-")]
+    names = [word for word in session.posargs if word not in options]
+    for name in names or sorted(path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py")):
+        session.run("python", f"benchmarks/{name}.py", *options)
 
 
 @nox.session(requires=["wheels"])

@@ -50,7 +50,10 @@ Case = dict[str, Any]  # symbols, scalars, dtype variables, and Elements or Valu
 
 _ELEMENTWISE: list[Case] = [{"*s": (1000, 1000)}, {"*s": (10000,)}]
 _POSITIVE: list[Case] = [{**case, "input": Elements(0.125, 8.0)} for case in _ELEMENTWISE]
-_ROWS: list[Case] = [{"*r": (512,), "n": 4096, "d": 4096, "k": 4096}, {"*r": (1,), "n": 4096, "d": 4096, "k": 4096}]
+_ROWS: list[Case] = [
+    {"*r": (512,), "n": 4096, "d": 4096, "k": 4096},
+    {"*r": (1,), "n": 4096, "d": 4096, "k": 4096},
+]
 _SETS: list[Case] = [
     {"*s": (1000, 1000), "dim": None},
     {"*s": (1000, 1000), "dim": 0},
@@ -77,7 +80,16 @@ _AXES: list[Case] = [
     {"*s": (1000, 1000), "axis": 0},
     {"*s": (10000, 10), "axis": -1},
 ]
-_PAGED: Case = {"kv": 4, "h": 16, "d": 64, "nb": 64, "bs": 16, "b": 4, "mb": 16, "block_tables": Elements(0, 63)}
+_PAGED: Case = {
+    "kv": 4,
+    "h": 16,
+    "d": 64,
+    "nb": 64,
+    "bs": 16,
+    "b": 4,
+    "mb": 16,
+    "block_tables": Elements(0, 63),
+}
 
 
 def _picked(rows: int, width: int, count: int) -> Case:
@@ -88,14 +100,32 @@ def _picked(rows: int, width: int, count: int) -> Case:
 
 def _each(shape: tuple[int, ...], dim: int) -> Case:
     """Elements chosen along one dimension."""
-    return {"*s": shape, "*o": shape, "*i": shape, "*r": shape, "dim": dim,
-            "index": Elements(0, shape[dim] - 1)}  # fmt: skip
+    return {
+        "*s": shape,
+        "*o": shape,
+        "*i": shape,
+        "*r": shape,
+        "dim": dim,
+        "index": Elements(0, shape[dim] - 1),
+    }
 
 
 def _convolution(channels: int, size: int, filters: int, kernel: int, stride: int, groups: int = 1) -> Case:
-    return {"n": 1, "ic": channels, "icg": channels // groups, "oc": filters, "*s": (size, size),
-            "*k": (kernel, kernel), "pads": kernel // 2, "strides": stride, "dilations": 1}  # fmt: skip
+    return {
+        "n": 1,
+        "ic": channels,
+        "icg": channels // groups,
+        "oc": filters,
+        "*s": (size, size),
+        "*k": (kernel, kernel),
+        "pads": kernel // 2,
+        "strides": stride,
+        "dilations": 1,
+    }
 
+
+_PICKED = [_picked(10000, 256, 4000), _picked(100000, 3, 100000), _picked(100000, 1, 100000)]
+_EACH = [_each((1000, 1000), 0), _each((1000, 1000), 1)]
 
 # What symbols stand for, by operator; one that has only `*s`, and no bounds on its values, needs no entry.
 CASES: dict[str, list[Case]] = {
@@ -104,15 +134,27 @@ CASES: dict[str, list[Case]] = {
     **dict.fromkeys(("all", "any"), _TRUTHS),
     **dict.fromkeys(("argmax", "argmin", "max", "min", "cumsum", "sort"), _LINES),
     **dict.fromkeys(("softmax", "logsoftmax"), _AXES),
-    **dict.fromkeys(("rms_norm", "add_rms_norm", "layer_norm", "silu_and_mul", "per_channel_quant_int8"), _ROWS),
+    **dict.fromkeys(
+        ("rms_norm", "add_rms_norm", "layer_norm", "silu_and_mul", "per_channel_quant_int8"), _ROWS
+    ),
     "lp_norm": [{**case, "p": p} for p in (1, 2, 3) for case in _AXES],
     "clip": [{**case, "min_val": Elements(-1, 0), "max_val": Elements(0, 1)} for case in _ELEMENTWISE],
     "clip_scalar": [{**case, "min_val": -1.0, "max_val": 1.0} for case in _ELEMENTWISE],
     "cast": [
         {**_ELEMENTWISE[0], "S": source, "D": target}
         for source, target in [
-            ("f32", "bf16"), ("bf16", "f32"), ("f32", "f16"), ("f16", "f32"), ("f64", "f32"), ("f32", "f64"),
-            ("f32", "i32"), ("i32", "f32"), ("i64", "i32"), ("i32", "i64"), ("f32", "bool"), ("u8", "f32"),
+            ("f32", "bf16"),
+            ("bf16", "f32"),
+            ("f32", "f16"),
+            ("f16", "f32"),
+            ("f64", "f32"),
+            ("f32", "f64"),
+            ("f32", "i32"),
+            ("i32", "f32"),
+            ("i64", "i32"),
+            ("i32", "i64"),
+            ("f32", "bool"),
+            ("u8", "f32"),
         ]
     ],
     **{
@@ -131,15 +173,27 @@ CASES: dict[str, list[Case]] = {
         {"tensors": [(1000, 500), (1000, 500)], "dim": 1},
         {"tensors": [(100000, 1), (100000, 2)], "dim": 1},
     ],
-    **dict.fromkeys(
-        ("index_select", "index_add"), [_picked(10000, 256, 4000), _picked(100000, 3, 100000), _picked(100000, 1, 100000)]
-    ),
-    **dict.fromkeys(("gather", "scatter"), [_each((1000, 1000), 0), _each((1000, 1000), 1)]),
-    "gemm": [{"*b": (), "m": m, "n": n, "k": k} for m, n, k in ((256, 256, 256), (1, 2048, 2048), (1000, 64, 30))],
+    **dict.fromkeys(("index_select", "index_add"), _PICKED),
+    **dict.fromkeys(("gather", "scatter"), _EACH),
+    "gemm": [
+        {"*b": (), "m": m, "n": n, "k": k} for m, n, k in ((256, 256, 256), (1, 2048, 2048), (1000, 64, 30))
+    ],
     "linear": [{"*r": (rows,), "n": 1024, "k": 1024, "bias": Elements(-1, 1)} for rows in (1, 64)],
-    "int8_gemm": [{"m": m, "n": 1024, "k": 1024, "*u": (1,), "*v": (1,), "x": Elements(-128, 127),
-                   "weights": Elements(-128, 127), "F": dtype, "bias": Elements(-1, 1)}
-                  for m in (1, 64) for dtype in ("f32", "bf16")],  # fmt: skip
+    "int8_gemm": [
+        {
+            "m": m,
+            "n": 1024,
+            "k": 1024,
+            "*u": (1,),
+            "*v": (1,),
+            "x": Elements(-128, 127),
+            "weights": Elements(-128, 127),
+            "F": dtype,
+            "bias": Elements(-1, 1),
+        }
+        for m in (1, 64)
+        for dtype in ("f32", "bf16")
+    ],
     "conv": [
         _convolution(3, 112, 32, 7, 2),
         _convolution(32, 56, 32, 3, 1),
@@ -147,7 +201,13 @@ CASES: dict[str, list[Case]] = {
         _convolution(64, 28, 128, 1, 1),
     ],
     "cross_entropy": [
-        {"*s": (512, 32000), "*p": (512,), "n": 32000, "target": Elements(0, 31999), "reduction": Reduction.NONE},
+        {
+            "*s": (512, 32000),
+            "*p": (512,),
+            "n": 32000,
+            "target": Elements(0, 31999),
+            "reduction": Reduction.NONE,
+        },
         {"*s": (10000, 10), "*p": (10000,), "n": 10, "target": Elements(0, 9), "reduction": Reduction.MEAN},
     ],
     "causal_softmax": [{"*r": (8,), "n": 256, "m": 256}],
@@ -159,19 +219,43 @@ CASES: dict[str, list[Case]] = {
     ],
     "paged_attention": [{**_PAGED, "cache_lens": Elements(128, 256), "scale": 0.125}],
     "paged_attention_prefill": [
-        {**_PAGED, "t": 256, "c": 5, "history_lens": Values([64] * 4), "scale": 0.125,
-         "cu_seqlens_q": Values([0, 64, 128, 192, 256])}
-    ],  # fmt: skip
+        {
+            **_PAGED,
+            "t": 256,
+            "c": 5,
+            "history_lens": Values([64] * 4),
+            "scale": 0.125,
+            "cu_seqlens_q": Values([0, 64, 128, 192, 256]),
+        }
+    ],
     "mha_kvcache": [
-        {**_PAGED, "block_table": _PAGED["block_tables"], "seqlens_k": Elements(128, 256), "s": 1, "scale": 0.125}
+        {
+            **_PAGED,
+            "block_table": _PAGED["block_tables"],
+            "seqlens_k": Elements(128, 256),
+            "s": 1,
+            "scale": 0.125,
+        }
     ],
     "mha_varlen": [
-        {"h": 16, "kv": 4, "d": 64, "t": 256, "*n": (256,), "c": 3, "cum_seqlens_q": Values([0, 128, 256]),
-         "cum_seqlens_k": Values([0, 128, 256]), "max_seqlen_q": 128, "max_seqlen_k": 128, "scale": 0.125}
-    ],  # fmt: skip
+        {
+            "h": 16,
+            "kv": 4,
+            "d": 64,
+            "t": 256,
+            "*n": (256,),
+            "c": 3,
+            "cum_seqlens_q": Values([0, 128, 256]),
+            "cum_seqlens_k": Values([0, 128, 256]),
+            "max_seqlen_q": 128,
+            "max_seqlen_k": 128,
+            "scale": 0.125,
+        }
+    ],
     "mha": [{"b": 2, "s": 128, "l": 128, "h": 8, "kv": 4, "d": 64, "scale": 0.125, "is_causal": True}],
     "scaled_dot_product_attention": [
-        {"*n": (8,), "*g": (8,), "l": length, "s": 256, "d": 64, "dv": 64, "scale": None} for length in (1, 256)
+        {"*n": (8,), "*g": (8,), "l": length, "s": 256, "d": 64, "dv": 64, "scale": None}
+        for length in (1, 256)
     ],
     "rope": [{"*s": (512,), "h": 16, "d": 64, "maxpos": 1024, "pos_ids": Elements(0, 1023)}],
     "paged_caching": [
@@ -182,19 +266,30 @@ CASES: dict[str, list[Case]] = {
     "dequantize_gptq": [
         {"g": 8, "k": 1024, "n": 1024, "qweight": Elements(-(2**31), 2**31 - 1), "g_idx": Elements(0, 7)}
     ],
-    "per_tensor_quant_int8": [{**case, "x_scale": Elements(0.1, 0.1), "is_static": static}
-                              for static in (True, False) for case in _ELEMENTWISE],  # fmt: skip
-    "per_tensor_dequant_int8": [{**case, "x_scale": Elements(0.1, 0.1), "x_zero": Elements(0, 0), "F": "f32"}
-                                for case in _ELEMENTWISE],  # fmt: skip
+    "per_tensor_quant_int8": [
+        {**case, "x_scale": Elements(0.1, 0.1), "is_static": static}
+        for static in (True, False)
+        for case in _ELEMENTWISE
+    ],
+    "per_tensor_dequant_int8": [
+        {**case, "x_scale": Elements(0.1, 0.1), "x_zero": Elements(0, 0), "F": "f32"} for case in _ELEMENTWISE
+    ],
     "random_sample": [
         {"n": 32000, "random_val": 0.4, "topp": topp, "topk": topk, "temperature": 0.8}
         for topp, topk in ((0.9, 50), (0.9, 0), (1.0, 0))
     ],
     "random_sample_batch": [
-        {"b": 4, "n": 32000, "random_val": Elements(0.4, 0.4), "topp": Elements(0.9, 0.9), "topk": Elements(50, 50),
-         "temperature": Elements(0.8, 0.8)}
-    ],  # fmt: skip
+        {
+            "b": 4,
+            "n": 32000,
+            "random_val": Elements(0.4, 0.4),
+            "topp": Elements(0.9, 0.9),
+            "topk": Elements(50, 50),
+            "temperature": Elements(0.8, 0.8),
+        }
+    ],
 }
+
 # PyTorch's own function, where the witness takes a longer way for the sake of ties or crossed bounds.
 DIRECT: dict[str, Any] = {
     "topk": lambda torch, a: torch.topk(a["input"], a["k"], a["dim"], a["largest"], a["sorted"]),
@@ -248,8 +343,6 @@ def prepared(schema: Schema, case: Case, dtypes: dict[str, str]) -> DrawnCall:
     for p in schema.parameters:
         if p.role == "scalar":
             slots[p.index] = case.get(p.name, p.default)
-            if p.is_size and p.name in case:
-                slots[p.index] = case[p.name]
         elif p.kind == "tensors":
             slots[p.index] = tuple(filled({}, p, tuple(shape), dtype_of(p)) for shape in case[p.name])
         elif p.role != "out" and not (p.optional and p.name not in case):
@@ -276,7 +369,7 @@ def out_required(schema: Schema) -> bool:
 def native(call: DrawnCall) -> Call:
     """Our call, its arguments at hand; it allocates its results unless the operator says otherwise."""
 
-    def tensor(value: Any) -> Any:  # over the memory that the others read, too
+    def tensor(value: Any) -> Any:
         if isinstance(value, tuple) and value and isinstance(value[0], DrawnTensor):
             return [tensor(item) for item in value]
         if not isinstance(value, DrawnTensor):
@@ -359,8 +452,11 @@ def calls_of(schema: Schema, quick: bool) -> Iterator[tuple[str, DrawnCall]]:
                 words.append(f"{first.dtype}[{','.join(map(str, first.layout.shape))}]")
             if schema.name == "cast":
                 words.append(f"to {case['D']}")
-            scalars = [f"{k}={v}" for k, v in case.items()
-                       if k in schema.by_name and isinstance(v, (int, float, tuple, type(None)))]  # fmt: skip
+            scalars = [
+                f"{k}={v}"
+                for k, v in case.items()
+                if k in schema.by_name and isinstance(v, (int, float, tuple, type(None)))
+            ]
             extra = [f"{k}={v.low}" for k, v in case.items() if isinstance(v, Elements) and v.low == v.high]
             yield f"{schema.name} {' '.join([*words, *scalars, *extra])}", call
 
@@ -380,7 +476,7 @@ def main() -> None:
     wanted = [*filter(None, options.operators.split(","))] or natives
     if unknown := sorted(set(wanted) - set(natives)):
         raise SystemExit(f"--operators names {', '.join(unknown)}, of which the cpu backend has no kernel")
-    slower: dict[str, list[str]] = {"NumPy body": [], "PyTorch": []}
+    slower: dict[str, list[str]] = {"their NumPy body": [], "PyTorch": []}
     print(f"{'':64}{'ours us':>10}{'numpy/ours':>12}{'torch/ours':>12}")
     for name in wanted:
         for title, call in calls_of(OPERATORS[name], options.quick):
@@ -390,12 +486,11 @@ def main() -> None:
             ratios = [time / best[0] for time in best[1:]]
             columns = "".join(f"{ratio:12.2f}" for ratio in ratios)
             print(f"{title:64}{1e6 * best[0]:10.1f}{columns}", flush=True)
-            for peer, ratio in zip(slower, ratios):
+            for peer, ratio in zip(slower, ratios, strict=False):
                 if ratio < FASTER_THAN_OURS:
                     slower[peer].append(f"{title:64}{ratio:6.2f}")
     for peer, rows in slower.items():
-        print(f"\nnative kernels slower than their {peer}: {len(rows) or 'none'}" if peer != "PyTorch" else
-              f"\nnative kernels slower than PyTorch: {len(rows) or 'none'}")  # fmt: skip
+        print(f"\nnative kernels slower than {peer}: {len(rows) or 'none'}")
         print("".join(f"  {row}\n" for row in rows), end="")
 
 

@@ -1,5 +1,6 @@
-// power.hpp -- pow without branches or calls, so that loops over it vectorise: 2**(y log2 |x|), with the cases
-// that C's pow names apart. Beside vmath.hpp, which every kernel includes, for the one kernel that needs it.
+// power.hpp -- pow without branches or calls, so that loops over it vectorise: 2**(y log2 |x|), with the
+// cases that C's pow names apart. Beside vmath.hpp, which every kernel includes, for the one kernel that
+// needs it.
 #pragma once
 #include "vmath.hpp"
 

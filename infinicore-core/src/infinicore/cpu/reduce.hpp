@@ -195,7 +195,9 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
     return totals[0];
   }
 
-  const Derived &self() const { return static_cast<const Derived &>(*this); }
+  const Derived &self() const {
+    return static_cast<const Derived &>(*this);
+  }
 };
 
 // A float total, rounded once; an integer as it is.
@@ -212,16 +214,15 @@ template <class T> inline void copy_short(T *__restrict to, const T *__restrict 
 }
 
 // totals[i] becomes join(totals[i], more[i]). (This and the next out of line: vectorised once is enough.)
-template <class Fold>
-[[gnu::noinline]] void join_all(const Fold &fold, typename Fold::Total *totals,
-                                const typename Fold::Total *more, int64_t n) {
+template <class Fold> [[gnu::noinline]] void join_all(const Fold &fold, typename Fold::Total *totals,
+                                                      const typename Fold::Total *more, int64_t n) {
   for (int64_t i = 0; i < n; ++i) totals[i] = fold.join(totals[i], more[i]);
 }
 
 // The outputs of n totals, each of `count` elements.
 template <class Fold> [[gnu::noinline]] void finish_all(const Fold &fold, const typename Fold::Total *totals,
-                                                        int64_t n, int64_t count,
-                                                        typename Fold::Result *out, int64_t stride) {
+                                                        int64_t n, int64_t count, typename Fold::Result *out,
+                                                        int64_t stride) {
   for (int64_t i = 0; i < n; ++i) fold.finish(totals[i], count, out[i * stride]);
 }
 
@@ -279,14 +280,14 @@ template <class Fold> void reduce_rows(const Reduction &plan, const Fold &fold,
                        Total *total = totals;
                        plan.kept.for_each(at, at + n, [&](const int64_t(&to)[2]) {
                          if (!fold.settled(*total))
-                           *total = fold.join(*total, fold.row(in + from[0] + to[0], row.strides[0], row.extent));
+                           *total =
+                               fold.join(*total, fold.row(in + from[0] + to[0], row.strides[0], row.extent));
                          ++total;
                        });
                      });
                      const Total *total = totals;
-                     plan.kept.for_each(at, at + n, [&](const int64_t(&to)[2]) {
-                       fold.finish(*total++, each, out[to[1]]);
-                     });
+                     plan.kept.for_each(
+                         at, at + n, [&](const int64_t(&to)[2]) { fold.finish(*total++, each, out[to[1]]); });
                    }
                  });
     return;

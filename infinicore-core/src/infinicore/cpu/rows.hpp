@@ -88,7 +88,8 @@ class Rows {
   void each(const T *in, T *out, RowFn &&rows, ColumnFn &&columns) const {
     using C = compute_t<T>;
     const int64_t width = beside_.extent > 1 ? panel_width(n_ * int64_t(sizeof(C))) : 1;
-    const int64_t pitch = width > 1 ? width + 16 : n_ + 16;  // rows of a panel that start in other sets of a cache
+    const int64_t pitch =
+        width > 1 ? width + 16 : n_ + 16;  // rows of a panel that start in other sets of a cache
     const int64_t panels = (beside_.extent + width - 1) / width;
     const int64_t grain = std::max<int64_t>(1, 8 * 1024 / (n_ * width + 1));
     const int64_t room = width > 1 ? n_ * pitch : pitch;
@@ -156,8 +157,8 @@ class Rows {
       for (int64_t i = 0; i < n_; ++i) from_float(lines[i * pitch + j], out[j * beside + i]);
   }
 
-  Space<2> outer_;         // out, in: all dimensions but the axis and that of beside_
-  Space<2>::Row beside_;   // rows that are computed together
+  Space<2> outer_;        // out, in: all dimensions but the axis and that of beside_
+  Space<2>::Row beside_;  // rows that are computed together
   int64_t n_ = 1, out_step_ = 1, in_step_ = 1;
 };
 

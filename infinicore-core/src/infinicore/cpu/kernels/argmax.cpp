@@ -15,7 +15,7 @@
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
-constexpr int64_t kPanel = 256;  // columns searched together
+constexpr int64_t kPanel = 256;      // columns searched together
 constexpr int64_t kPiece = 1 << 15;  // elements of one long row that a thread searches at a time
 
 // 32 bits order every type but these.
@@ -176,7 +176,8 @@ void search_rows(const Layout &layout, const typename S::T *in, Results<typename
   }
   parallel_for(0, outputs, std::max<int64_t>(kPiece / layout.extent, 1), [&](int64_t begin, int64_t end) {
     layout.kept.for_each(begin, end, [&](const int64_t(&at)[3]) {
-      out.put(at, in + at[0], layout.stride, best_of<S>(in + at[0], layout.stride, 0, layout.extent, last).index);
+      out.put(at, in + at[0], layout.stride,
+              best_of<S>(in + at[0], layout.stride, 0, layout.extent, last).index);
     });
   });
 }

@@ -42,7 +42,8 @@ class Conv {
     // The product wants a row of weights and a row of outputs to have one stride each.
     copy_weights_ = !flat(*call.w, 1, &weight_step_);
     copy_output_ = !flat(*call.y, 2, &out_step_);
-    direct_rows_ = out_channels_ < 4 * groups_ && stride_[dims_ - 1] == 1 && group_inputs_ * taps_ <= most_direct;
+    direct_rows_ =
+        out_channels_ < 4 * groups_ && stride_[dims_ - 1] == 1 && group_inputs_ * taps_ <= most_direct;
     if (!direct_rows_) library_ = LibraryConv::plan(call);
   }
 
@@ -58,7 +59,8 @@ class Conv {
 
  private:
   static constexpr int most_dims = 8;
-  static constexpr int64_t most_direct = 256;  // taps times channels of a kernel whose places are kept at once
+  static constexpr int64_t most_direct =
+      256;  // taps times channels of a kernel whose places are kept at once
 
   int64_t size() const { return dtype_size(dtype_); }
   uint64_t weight_bytes() const {
@@ -223,8 +225,8 @@ class Conv {
     for (; i < count; ++i) to[i] = to_float(from[i * step]);
   }
 
-  // Few output channels per group (depthwise), neighbours of which look at neighbours: the group's rows of x are
-  // widened between zeros, so that a register of outputs is a sum of registers, whatever the padding.
+  // Few output channels per group (depthwise), neighbours of which look at neighbours: the group's rows of x
+  // are widened between zeros, so that a register of outputs is a sum of registers, whatever the padding.
   template <class T> void direct_rows(const Product<T> &p, const infini_tensor &x, const T *input) const {
     using C = compute_t<T>;
     constexpr int64_t L = lanes<C>, block = 4;
@@ -234,8 +236,8 @@ class Conv {
     Space<1> outer;  // rows of x in one channel
     for (int d = 0; d < inner; ++d) outer.append(size_[d], {x.strides[2 + d]});
     const int64_t rows = outer.numel();
-    C *const image = static_cast<C *>(
-        scratch<Scratch::panels>(size_t(group_inputs_ * rows * pitch + wide) * sizeof(C)));
+    C *const image =
+        static_cast<C *>(scratch<Scratch::panels>(size_t(group_inputs_ * rows * pitch + wide) * sizeof(C)));
     std::fill_n(image, group_inputs_ * rows * pitch + wide, C(0));
     for (int64_t channel = 0; channel < group_inputs_; ++channel) {
       C *to = image + channel * rows * pitch + pad_[inner];

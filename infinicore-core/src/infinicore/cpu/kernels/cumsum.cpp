@@ -150,7 +150,8 @@ template <int width, class T> void scan_abreast(const Layout &layout, const T *i
 template <class T> void scan_lines(const Layout &layout, const T *in, T *out) {
   using Total = total_t<compute_t<T>>;
   const int64_t count = layout.lines.numel(), segments = (layout.extent + kSegment - 1) / kSegment;
-  if (segments > 1 && count < 64 && num_threads() > 1) {  // few long lines: first where each segment starts, then its sums
+  if (segments > 1 && count < 64 &&
+      num_threads() > 1) {  // few long lines: first where each segment starts, then its sums
     std::vector<Total> starts(static_cast<size_t>(segments));
     layout.lines.for_each(0, count, [&](const int64_t(&at)[2]) {
       const T *from = in + at[0];

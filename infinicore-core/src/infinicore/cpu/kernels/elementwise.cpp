@@ -2,6 +2,7 @@
 // Long rows are handed over in place; short ones are gathered into blocks; large results are streamed.
 #include "../elementwise.hpp"
 
+#include "../short_copy.hpp"
 #include "../stream.hpp"
 
 #include <algorithm>
@@ -31,10 +32,7 @@ template <class T> void scatter(char *to, const char *from, int64_t stride, int6
 
 // n elements of `size` bytes from a strided row to a contiguous buffer. (stride in elements)
 void gather(char *to, const char *from, int64_t size, int64_t stride, int64_t n) {
-  if (stride == 1) {
-    std::memcpy(to, from, size_t(n * size));
-    return;
-  }
+  if (stride == 1) return copy_bytes(to, from, n * size);
   switch (size) {
     case 1:
       return gather<uint8_t>(to, from, stride, n);
@@ -51,10 +49,7 @@ void gather(char *to, const char *from, int64_t size, int64_t stride, int64_t n)
 
 // And back.
 void scatter(char *to, const char *from, int64_t size, int64_t stride, int64_t n) {
-  if (stride == 1) {
-    std::memcpy(to, from, size_t(n * size));
-    return;
-  }
+  if (stride == 1) return copy_bytes(to, from, n * size);
   switch (size) {
     case 1:
       return scatter<uint8_t>(to, from, stride, n);

@@ -5,6 +5,7 @@
 
 #include "../elementwise.hpp"
 #include "../indices.hpp"
+#include "../short_copy.hpp"
 
 #include <algorithm>
 
@@ -12,24 +13,6 @@ namespace infini::cpu::INFINI_ISA {
 namespace {
 
 constexpr int64_t kShortRow = 4096;
-
-// A few bytes, by the widest moves that fit, of which the last two may overlap.
-inline void copy_bytes(char *to, const char *from, int64_t n) {
-  auto ends = [&](auto width) {
-    std::memcpy(to, from, width);
-    std::memcpy(to + n - width, from + n - width, width);
-  };
-  if (n >= 16) {
-    for (int64_t i = 0; i + 16 <= n; i += 16) std::memcpy(to + i, from + i, 16);
-    std::memcpy(to + n - 16, from + n - 16, 16);
-  } else if (n >= 8) {
-    ends(std::integral_constant<int64_t, 8>{});
-  } else if (n >= 4) {
-    ends(std::integral_constant<int64_t, 4>{});
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i] = from[i];
-  }
-}
 
 class Picked {
   Indices indices_;
@@ -44,9 +27,7 @@ class Picked {
   template <class T> void copy(T *to, const T *from, int64_t n) const {
     const int64_t to_step = row_.strides[0], from_step = row_.strides[2];
     const int64_t bytes = n * int64_t(sizeof(T));
-    if (to_step == 1 && from_step == 1 && bytes >= 256)
-      std::memcpy(to, from, size_t(bytes));
-    else if (to_step == 1 && from_step == 1)
+    if (to_step == 1 && from_step == 1)
       copy_bytes(reinterpret_cast<char *>(to), reinterpret_cast<const char *>(from), bytes);
     else
       for (int64_t i = 0; i < n; ++i) to[i * to_step] = from[i * from_step];

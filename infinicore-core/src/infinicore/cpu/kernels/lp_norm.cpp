@@ -106,13 +106,14 @@ class LpNorm {
     dispatch_floats("lp_norm", dtype_, [&](auto tag) {
       using T = typename decltype(tag)::type;
       using C = compute_t<T>;
-      rows_.each(static_cast<const T *>(call.input->data), static_cast<T *>(call.out->data),
-                 [this](const C *x, C *y, int64_t n) {
-                   const C length = norm(x, n, p_);
-                   const C divisor = length < C(epsilon_) ? C(epsilon_) : length;  // a NaN stays
-                   for (int64_t i = 0; i < n; ++i) y[i] = x[i] / divisor;
-                 },
-                 [this](const Panel<C> &panel) { normalize_columns(panel, p_, C(epsilon_)); });
+      rows_.each(
+          static_cast<const T *>(call.input->data), static_cast<T *>(call.out->data),
+          [this](const C *x, C *y, int64_t n) {
+            const C length = norm(x, n, p_);
+            const C divisor = length < C(epsilon_) ? C(epsilon_) : length;  // a NaN stays
+            for (int64_t i = 0; i < n; ++i) y[i] = x[i] / divisor;
+          },
+          [this](const Panel<C> &panel) { normalize_columns(panel, p_, C(epsilon_)); });
     });
   }
 

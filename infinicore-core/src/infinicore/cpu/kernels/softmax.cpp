@@ -67,8 +67,9 @@ class Softmax {
     dispatch_floats("softmax", dtype_, [&](auto tag) {
       using T = typename decltype(tag)::type;
       using C = compute_t<T>;
-      rows_.each(static_cast<const T *>(call.x->data), static_cast<T *>(call.y->data),
-                 [](const C *x, C *y, int64_t n) { softmax_row(x, y, n); }, softmax_columns<C>);
+      rows_.each(
+          static_cast<const T *>(call.x->data), static_cast<T *>(call.y->data),
+          [](const C *x, C *y, int64_t n) { softmax_row(x, y, n); }, softmax_columns<C>);
     });
   }
 

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int64_t kSegment = 1 << 15;  // elements of a long line that a thread scans at a time
 constexpr int64_t kFew = 16;           // of which a heap finds the best faster than partitioning
+constexpr int64_t kShort = 64;         // elements of a line whose best are inserted one by one
 constexpr int64_t kBlock = 512;        // elements compared with the threshold at once
 
 // The k smallest items of those shown to it (descending items are made upside down).
@@ -90,6 +91,18 @@ struct Wanted {
   bool largest, sorted;
 };
 
+// Put the k smallest of n items in order before the others: by insertion, since both numbers are small.
+template <class Item> void insert_best(const Item *items, int64_t n, int64_t k, Item *best) {
+  int64_t held = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const Item item = items[i];
+    if (held == k && !(item < best[k - 1])) continue;
+    int64_t at = held < k ? held++ : k - 1;
+    for (; at > 0 && item < best[at - 1]; --at) best[at] = best[at - 1];
+    best[at] = item;
+  }
+}
+
 template <class T, class Item> void best_of_lines(const OrderedLines &lines, const Wanted &wanted,
                                                   const void *input, void *values, void *indices) {
   const int64_t n = lines.extent, k = wanted.k, count = lines.all.numel();
@@ -121,7 +134,20 @@ template <class T, class Item> void best_of_lines(const OrderedLines &lines, con
     });
     return;
   }
-  parallel_for(0, count, std::max<int64_t>(kExpensive / n, 1), [&](int64_t begin, int64_t end) {
+  const int64_t grain = std::max<int64_t>(kExpensive / n, 1);
+  if (n <= kShort && k <= kFew) {
+    parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
+      Item items[kShort], best[kFew];
+      lines.all.for_each(begin, end, [&](const int64_t(&at)[3]) {
+        make_items(static_cast<const T *>(input) + at[2], lines.step[2], 0, n, wanted.largest, items);
+        insert_best(items, n, k, best);
+        if (!wanted.sorted) arrange(best, k, false);
+        lines.write<T>(best, k, at, values, indices, input);
+      });
+    });
+    return;
+  }
+  parallel_for(0, count, grain, [&](int64_t begin, int64_t end) {
     Best<Item> best(k);
     lines.all.for_each(begin, end, [&](const int64_t(&at)[3]) {
       best.clear();
