@@ -231,7 +231,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(requires=["wheels"])
 def bench(session: nox.Session) -> None:
-    """Measure: each benchmark prints ratios taken in one run (after --: which, and options such as --quick)."""
+    """Measure: each benchmark prints ratios of one run (after --: which of them, options such as --quick)."""
     install_built(session, "infinicore-core", "infinicore", groups=("bench",))
     options = [word for word in session.posargs if word.startswith("-")]
     names = [word for word in session.posargs if word not in options]
