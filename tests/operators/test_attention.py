@@ -189,3 +189,18 @@ def test_kv_caching_checks_every_length_first(device: ic.device) -> None:
         ic.kv_caching(cache, other, new, new, past)
         ic.synchronize(device)
     assert not cache.to("cpu").numpy().any()
+
+
+def test_every_sequence_of_a_batch_has_its_own_mask(device: ic.device) -> None:
+    random = np.random.default_rng(0)
+    q, k, v = (random.standard_normal((3, 2, 4, 8)).astype(np.float32) for _ in range(3))
+    mask = random.standard_normal((3, 1, 4, 4)).astype(np.float32)
+
+    def attend(*arrays: np.ndarray) -> np.ndarray:
+        tensors = [ic.from_numpy(np.ascontiguousarray(array)).to(device) for array in arrays]
+        return ic.scaled_dot_product_attention(*tensors).to("cpu").numpy()
+
+    batch = attend(q, k, v, mask)
+    for one in range(3):
+        alone = attend(*(array[one : one + 1] for array in (q, k, v, mask)))
+        np.testing.assert_allclose(batch[one], alone[0], rtol=1e-6, atol=1e-6)

@@ -28,6 +28,7 @@ def certify(python: Python, tmp_path: Path) -> Callable[..., tuple[dict[str, Any
     def run(backend: str, *arguments: str, status: int, **environment: str) -> tuple[dict[str, Any], str]:
         file = tmp_path / "report.json"
         command = ("-m", "infinicore.testing", "--backend", backend, "--operators", *OPERATORS)
+        command += ("--iterations", "2")
         done = python(*command, "--json", str(file), *arguments, status=status, **environment)
         return json.loads(file.read_text()), done.stdout
 
@@ -63,13 +64,48 @@ def test_known_failures_are_strict(certify: Callable[..., Any], tmp_path: Path) 
     file = tmp_path / "known_failures.toml"
     entries = [f'[[failure]]\ntest = "{name}"\nreason = "known"\n' for name in FAULTS]
     file.write_text("\n".join(entries))
-    report, _ = certify("faulty", "--known-failures", str(file), status=0)
+    chosen = ("--known-failures", str(file), "--test", "basic", "--test", "leak", "--test", "concurrency")
+    report, _ = certify("faulty", *chosen, status=0)
     assert report["counts"]["known"] == 3 and report["findings"] == []
     entries.append('[[failure]]\ntest = "operators.add.f32"\nreason = "never was"\n')
     file.write_text("\n".join(entries))
-    report, text = certify("faulty", "--known-failures", str(file), status=1)
+    report, text = certify("faulty", *chosen, status=1)
     assert report["findings"] == ["operators.add.f32"]
     assert "known_failures.toml lists it as failing (never was), but it passes" in text
+
+
+def test_a_wheel_ships_its_known_failures(python: Python) -> None:
+    done = python(
+        """
+        from infinicore.testing import known_failures
+        path = known_failures.find("infinicore_example._backend")
+        print(path.name, known_failures.load(path).failures, known_failures.find("infinicore_faulty._backend"))
+        """
+    )
+    assert done.stdout == "known_failures.toml [] None\n"
+
+
+def test_the_pytest_plug_in(python: Python, tmp_path: Path) -> None:
+    file = tmp_path / "known_failures.toml"
+    file.write_text('[[failure]]\ntest = "leaks.abs"\nreason = "known"\n')
+    command = (
+        "-m",
+        "pytest",
+        "-q",
+        "-rf",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "infinicore.testing.pytest_plugin",
+    )
+    options = ("--infinicore-backend", "faulty", "--infinicore-operators", "abs,neg,sub")
+    known = ("--infinicore-known-failures", str(file), "--rootdir", str(tmp_path), str(tmp_path))
+    done = python(*command, *options, *known, "-k", "leaks or f32", status=1)
+    failed = [line for line in done.stdout.splitlines() if line.startswith("FAILED ")]
+    assert len(failed) == 1 and "operators.sub.f32" in failed[0]
+    assert " 1 failed, " in f" {done.stdout.splitlines()[-1]}" and "1 xfailed" in done.stdout
+    done = python(*command, "--infinicore-backend", "missing", str(tmp_path), status=4)
+    assert "libmissing_driver.so.4" in done.stderr
 
 
 def test_a_plug_in_that_cannot_be_used_says_why(python: Python) -> None:

@@ -643,8 +643,9 @@ def setup_backend(
 
     `sources` become ``libinfinicore_<name>.so`` in the package, which C programs open through
     ``INFINICORE_BACKEND_PATH``; the extension ``<package>._backend`` beside it is core's ``capsule.pyx``, for the
-    limited API of Python 3.10 (free-threaded Pythons get a wheel of their own). The requirement on core and the entry point
-    in ``infinicore.backends`` (``<package>:plugin``, a `infinicore.Plugin`) are added. The plug-in's
+    limited API of Python 3.10 (free-threaded Pythons get a wheel of their own). The requirement on core and
+    the entry point in ``infinicore.backends`` (``<package>:plugin``, a `infinicore.Plugin`) are added, and the
+    package's ``known_failures.toml`` is packed where it is there. The plug-in's
     ``pyproject.toml`` lists ``dynamic = ["version", "dependencies", "entry-points"]``, and names
     ``infinicore-core``, ``setuptools`` and ``cython`` as build requirements.
 
@@ -692,6 +693,7 @@ def setup_backend(
         version=version,
         package_dir=keywords.pop("package_dir", {"": "src"}),
         packages=keywords.pop("packages", [package]),
+        package_data={package: ["known_failures.toml"], **keywords.pop("package_data", {})},
         ext_modules=[*extensions, *keywords.pop("ext_modules", [])],
         install_requires=[requirement(version), *keywords.pop("install_requires", [])],
         entry_points=entry_points,
