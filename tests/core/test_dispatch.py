@@ -320,6 +320,12 @@ def test_wrong_scalars(options, message):
             seen(**options)
 
 
+def test_the_plan_of_one_axis_does_not_serve_another():
+    x = tensor(np.arange(16, dtype=np.float32).reshape(4, 4))
+    for axis in (0, 1, 0):
+        np.testing.assert_allclose(ic.softmax(x, axis=axis).numpy().sum(axis=axis), np.ones(4), rtol=1e-6)
+
+
 def test_only_static_scalars_join_the_key():
     seen()
     plain = [{"f": 9.0}, {"f": -0.0}, {"i": 1}, {"b": True}, {"m": Mode.DOUBLE}]
