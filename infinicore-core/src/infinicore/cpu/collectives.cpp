@@ -641,16 +641,19 @@ class Communicator {
 
   // Move what can be moved now. Of several transfers between the same ranks the first comes first.
   void progress() {
-    std::vector<std::pair<Kind, int32_t>> busy;
-    for (Transfer &transfer : transfers) {
-      if (transfer.done) continue;
-      const std::pair<Kind, int32_t> way = {transfer.part.kind, transfer.part.other};
-      if (std::find(busy.begin(), busy.end(), way) != busy.end()) continue;
-      if (transfer.part.kind == Kind::send)
-        push(transfer);
-      else
-        pull(transfer);
-      if (!transfer.done) busy.push_back(way);
+    if (transfers.empty()) return;
+    for (uint64_t before = moved - 1; before != moved;) {  // a rank may wait for itself
+      before = moved;
+      busy.clear();
+      for (Transfer &transfer : transfers) {
+        const std::pair<Kind, int32_t> way = {transfer.part.kind, transfer.part.other};
+        if (transfer.done || std::find(busy.begin(), busy.end(), way) != busy.end()) continue;
+        if (transfer.part.kind == Kind::send)
+          push(transfer);
+        else
+          pull(transfer);
+        if (!transfer.done) busy.push_back(way);
+      }
     }
   }
 
@@ -740,6 +743,7 @@ class Communicator {
   uint32_t round = 0;
   uint64_t moved = 0;  // bytes sent and received
   std::vector<Transfer> transfers;
+  std::vector<std::pair<Kind, int32_t>> busy;  // of progress(): ways on which a transfer is not done
 };
 
 // ---- groups
