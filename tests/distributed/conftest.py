@@ -8,10 +8,8 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +98,6 @@ def processes() -> Iterator[Processes]:
 def run_threads(backend: str, size: int, function: Callable[[Communicator], Any]) -> list[Any]:
     """Call a function with each communicator of a new group, on a thread and a stream each."""
     count = ic.context.get_device_count(backend)
-    if backend != "cpu" and size > count:  # their copies would wait for each other's collectives
-        pytest.skip(f"{backend} has {count} devices")
     communicators = Communicator.all([f"{backend}:{rank % count}" for rank in range(size)])
 
     def call(communicator: Communicator) -> Any:
@@ -116,22 +112,8 @@ def run_threads(backend: str, size: int, function: Callable[[Communicator], Any]
     return results
 
 
-@pytest.fixture(params=["cpu", "sim"])
-def threads(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
-    """Run ranks as threads, on every backend that is here."""
-    request.getfixturevalue(request.param)
-    return partial(run_threads, request.param)
-
-
 @pytest.fixture
-def cpu_threads() -> Callable[..., list[Any]]:
-    """Run ranks as threads on the CPU, however many."""
-    return partial(run_threads, "cpu")
-
-
-def wait_until(condition: Callable[[], object], what: str) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
+def threads(request: pytest.FixtureRequest) -> Callable[..., list[Any]]:
+    """Run ranks as threads: ``threads(backend, size, function)``."""
+    request.getfixturevalue("sim")
+    return run_threads

@@ -15,6 +15,10 @@ from infinicore import distributed
 from infinicore.distributed import Communicator, group
 
 Threads = Callable[..., list[Any]]
+# Ranks share the CPU. Simulated devices, of which there are two, have one each: a copy to the host waits for
+# all of a device's work, and so for the collective of another rank on it.
+PLACES = [("cpu", 1), ("cpu", 2), ("cpu", 3), ("cpu", 4), ("sim", 2)]
+BACKENDS = ["cpu", "sim"]
 SIZES = [0, 1, 7, 1009, 40009]  # the last takes several rounds: more than a slab holds
 DTYPES = [entry.name for entry in ic.DTYPES]
 OPS = ["sum", "prod", "max", "min", "avg"]
@@ -60,9 +64,9 @@ def folded(dtype: str, op: str, columns: list[list[Any]]) -> list[Any]:
     return results
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize(("backend", "ranks"), PLACES)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_reduction_of_every_dtype(threads: Threads, dtype: str, ranks: int) -> None:
+def test_every_reduction_of_every_dtype(threads: Threads, dtype: str, backend: str, ranks: int) -> None:
     ordered = getattr(ic, dtype).kind != "c"
     columns = [values(dtype, 67 * ranks, rank) for rank in range(ranks)]
 
@@ -89,12 +93,12 @@ def test_every_reduction_of_every_dtype(threads: Threads, dtype: str, ranks: int
             assert result is y
             assert listed(y) == (wanted if comm.rank == ranks - 1 else mine)
 
-    threads(ranks, check)
+    threads(backend, ranks, check)
 
 
-@pytest.mark.parametrize("ranks", [2, 3, 4])
+@pytest.mark.parametrize(("backend", "ranks"), PLACES)
 @pytest.mark.parametrize("count", SIZES)
-def test_sizes(threads: Threads, count: int, ranks: int) -> None:
+def test_sizes(threads: Threads, count: int, backend: str, ranks: int) -> None:
     def check(comm: Communicator) -> None:
         def full(n: int, value: float) -> ic.Tensor:
             return ic.full((n,), value, dtype=ic.float32, device=comm.device)
@@ -124,11 +128,12 @@ def test_sizes(threads: Threads, count: int, ranks: int) -> None:
         assert listed(scattered) == [float(comm.rank * ranks)] * counts[comm.rank]
         comm.barrier()
 
-    threads(ranks, check)
+    threads(backend, ranks, check)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("count", SIZES)
-def test_send_and_receive(threads: Threads, count: int) -> None:
+def test_send_and_receive(threads: Threads, count: int, backend: str) -> None:
     def check(comm: Communicator) -> None:
         if comm.rank == 0:
             comm.send(ic.arange(count, dtype=ic.float32, device=comm.device), 1)
@@ -138,20 +143,21 @@ def test_send_and_receive(threads: Threads, count: int) -> None:
             assert listed(got) == [float(i) for i in range(count)]
             assert comm.recv(ic.empty((1,), dtype=ic.int64, device=comm.device), 0).item() == count
 
-    threads(2, check)
+    threads(backend, 2, check)
 
 
 @pytest.mark.parametrize(("dtype", "large"), [("float16", 2048.0), ("bfloat16", 256.0), ("float8", 16.0)])
-def test_narrow_floats_are_reduced_in_f32(cpu_threads: Threads, dtype: str, large: float) -> None:
+def test_narrow_floats_are_reduced_in_f32(threads: Threads, dtype: str, large: float) -> None:
     """Four ranks add half of a last place each: nothing, one by one; two places, together."""
 
     def check(comm: Communicator) -> Any:
         return comm.all_reduce(make(comm, dtype, [large if comm.rank == 0 else 1.0])).item()
 
-    assert cpu_threads(5, check) == [large + 4.0] * 5
+    assert threads("cpu", 5, check) == [large + 4.0] * 5
 
 
-def test_nan_wins_and_integers_wrap(threads: Threads) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nan_wins_and_integers_wrap(threads: Threads, backend: str) -> None:
     def check(comm: Communicator) -> None:
         for op in ("max", "min"):
             x = make(comm, "float32", [float("nan") if comm.rank == 0 else 1.0, 1.0, 2.0 - comm.rank])
@@ -162,10 +168,11 @@ def test_nan_wins_and_integers_wrap(threads: Threads) -> None:
         assert listed(comm.all_reduce(make(comm, "uint64", [2**63]))) == [0]
         assert listed(comm.all_reduce(make(comm, "int32", [-3 + 2 * comm.rank]), "avg")) == [-2]
 
-    threads(2, check)
+    threads(backend, 2, check)
 
 
-def test_any_layout(threads: Threads) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_any_layout(threads: Threads, backend: str) -> None:
     def check(comm: Communicator) -> None:
         base = ic.arange(24, dtype=ic.float32, device=comm.device).view((4, 6))
         plain = base.to("cpu").numpy()
@@ -180,11 +187,12 @@ def test_any_layout(threads: Threads) -> None:
         assert listed(comm.all_gather(scalar)) == [3.0, 3.0]
         assert comm.all_reduce(scalar).item() == 6.0
 
-    threads(2, check)
+    threads(backend, 2, check)
 
 
-def test_a_group_may_send_first(threads: Threads) -> None:
-    """Around a ring, and more than a ring buffer holds."""
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_group_may_send_first(threads: Threads, backend: str) -> None:
+    """Both at once, and more than a ring buffer holds."""
 
     def check(comm: Communicator) -> None:
         right, left = (comm.rank + 1) % comm.size, (comm.rank - 1) % comm.size
@@ -199,7 +207,7 @@ def test_a_group_may_send_first(threads: Threads) -> None:
         assert set(listed(theirs)) == {float(left)}
         assert strided.to("cpu").contiguous().tolist() == [[5.0] * 7] * 2
 
-    threads(3, check)
+    threads(backend, 2, check)
 
 
 def test_one_thread_calls_all_ranks_in_a_group(device: ic.device) -> None:
@@ -214,7 +222,7 @@ def test_one_thread_calls_all_ranks_in_a_group(device: ic.device) -> None:
         comm.destroy()
 
 
-def test_calls_that_do_not_match(cpu_threads: Threads) -> None:
+def test_calls_that_do_not_match(threads: Threads) -> None:
     """Every rank is told the same, and they go on afterwards."""
     calls: list[tuple[str, Callable[[Communicator], object]]] = [
         ("count", lambda c: c.all_reduce(make(c, "float32", [1.0] * (c.rank + 3)))),
@@ -233,7 +241,7 @@ def test_calls_that_do_not_match(cpu_threads: Threads) -> None:
         assert listed(comm.all_reduce(make(comm, "float32", [1.0]))) == [2.0]
         return told
 
-    first, second = cpu_threads(2, check)
+    first, second = threads("cpu", 2, check)
     assert first == second
 
 

@@ -1,12 +1,12 @@
-// collectives.cpp -- the collectives table of the CPU backend, for threads of a process and processes of a
-// host.
+// collectives.cpp -- the collectives table of the CPU backend: ranks are threads of a process or processes of
+// a host, and meet in one shared segment.
 //
-// Ranks meet in one shared segment. A collective is a sequence of rounds: in each, a rank writes what others
-// need into its slab, publishes the round, waits until everybody has, and reads their slabs. A rank has two
-// slabs that take turns: when all have published a round, all are done reading the one before, so one wait
-// per round is enough. Large arrays go through in pieces that stay in the cache; a rank reduces its slice of
-// each piece from all slabs, and hands the result out with the next round. send and receive stream through a
-// ring per pair of ranks.
+// A collective is a sequence of rounds: in each, a rank writes what others need into its slab, publishes the
+// round, waits until everybody has, and reads their slabs. A rank has two slabs that take turns: when all
+// have published a round, all are done reading the one before, so one wait per round is enough. Large arrays
+// go through in pieces that stay in the cache; a rank reduces its slice of each piece from all slabs, and
+// hands the result out with the next round. Threads of one process use each other's arrays instead of slabs.
+// send and receive stream through a ring per pair of ranks.
 //
 // Whoever waits asks every 50 ms whether the process it waits for is alive. A failure breaks the communicator
 // for all ranks, with the number of the rank at fault.
@@ -151,12 +151,15 @@ struct Part {
 struct Notice {
   int32_t kind, dtype, op, other;
   uint64_t count, shares;  // shares: a hash of the counts, where there are several
+  const char *send;        // these two for threads of the same process
+  char *receive;
 };
 
 Notice notice_of(const Part &part) {
   uint64_t hash = 14695981039346656037u;
   for (const uint64_t count : part.counts) hash = (hash ^ count) * 1099511628211u;
-  return {int32_t(part.kind), part.dtype, int32_t(part.op), part.other, part.total(), hash};
+  return {int32_t(part.kind), part.dtype, int32_t(part.op), part.other,
+          part.total(),       hash,       part.send,        part.receive};
 }
 
 // ---- what the ranks share -------------------------------------------------------------------------------
@@ -257,7 +260,7 @@ class Communicator {
       throw Error(INFINI_STATUS_BAD_PARAM, "init_rank: " + rank_text(rank) + " joined twice");
     header().joined.fetch_add(1);
     ring_all();
-    if (!wait) return;
+    if (!wait) return;  // the others are threads of this process
     try {
       await("init_rank", [&] {
         for (int32_t peer = 0; peer < ranks; ++peer)
@@ -269,6 +272,7 @@ class Communicator {
       throw;
     }
     segment->unlink();
+    for (int32_t peer = 0; peer < ranks; ++peer) together &= seat_of(peer).token == process_token();
   }
 
   void leave() {
@@ -508,18 +512,20 @@ class Communicator {
   }
 
   void collect(const Part &part) {
+    const bool small = part.total() * part.width() * uint64_t(ranks) <= std::min(kSmall, geometry.slab);
     switch (part.kind) {
       case Kind::all_reduce:
       case Kind::reduce:
-        return part.counts[0] * part.width() * uint64_t(ranks) <= std::min(kSmall, geometry.slab)
-                   ? reduce_small(part)
-                   : reduce_large(part, even_slices(part.counts[0]), true);
+        if (small) return reduce_small(part);
+        return together ? reduce_directly(part, even_slices(part.counts[0]), true)
+                        : reduce_large(part, even_slices(part.counts[0]), true);
       case Kind::reduce_scatter:
-        return reduce_large(part, slices_of(part.counts), false);
+        return together && !small ? reduce_directly(part, slices_of(part.counts), false)
+                                  : reduce_large(part, slices_of(part.counts), false);
       case Kind::broadcast:
-        return broadcast(part);
+        return together && !small ? broadcast_directly(part) : broadcast(part);
       case Kind::all_gather:
-        return all_gather(part);
+        return together && !small ? all_gather_directly(part) : all_gather(part);
       case Kind::all_to_all:
         return all_to_all(part);
       default:
@@ -637,6 +643,63 @@ class Communicator {
     rounds(part, pieces(slices, most), fill, drain);
   }
 
+  // ---- the same between threads, which reach each other's arrays ----
+
+  // A round before, so that all arrays are there; one after, so that nobody lets go of one that is in use.
+  // What one rank writes into another's array is what no other rank reads from it.
+  template <class Work> void directly(const Part &part, Work work) {
+    rounds(
+        part, 0, [](uint64_t) {}, [](uint64_t) {});
+    const uint32_t parity = round % 2;
+    work([&](int32_t peer) -> const Notice & { return seat_of(peer).notices[parity]; });
+    publish();
+    await_round(part.name());
+  }
+
+  void reduce_directly(const Part &part, const std::vector<Slice> &slices, bool gather) {
+    const uint64_t width = part.width(), most = geometry.piece / width;
+    const Slice own = slices[size_t(rank)];
+    const bool stream = gather && streams(part, part.counts[0]);
+    directly(part, [&](auto notice) {
+      std::vector<const char *> sources(size_t(ranks), nullptr);
+      for (uint64_t k = 0; k * most < own.count; ++k) {
+        const Slice piece = own.piece(k, most);
+        for (int32_t peer = 0; peer < ranks; ++peer)
+          sources[size_t(peer)] = notice(peer).send + piece.start * width;
+        // Of reduce only the root has an array to receive with, so that the result goes there at once.
+        const int32_t home = part.kind == Kind::reduce ? part.other : rank;
+        char *target = notice(home).receive + (gather ? piece.start : k * most) * width;
+        fold(sources.data(), ranks, target, piece.count, part.dtype, part.op);
+        if (part.kind != Kind::all_reduce) continue;
+        for (int32_t peer = 0; peer < ranks; ++peer)
+          if (peer != rank)
+            put(notice(peer).receive + piece.start * width, target, piece.count * width, stream);
+      }
+      if (stream) INFINI_ISA::stream_fence();
+    });
+  }
+
+  void broadcast_directly(const Part &part) {
+    const uint64_t bytes = part.counts[0] * part.width();
+    directly(part, [&](auto notice) {
+      put(part.receive, notice(part.other).send, bytes, streams(part, part.counts[0]));
+      INFINI_ISA::stream_fence();
+    });
+  }
+
+  void all_gather_directly(const Part &part) {
+    const uint64_t width = part.width();
+    const std::vector<Slice> slices = slices_of(part.counts);
+    directly(part, [&](auto notice) {
+      for (int32_t peer = 0; peer < ranks; ++peer) {
+        const Slice slice = slices[size_t(peer)];
+        put(part.receive + slice.start * width, notice(peer).send, slice.count * width,
+            streams(part, slice.count));
+      }
+      INFINI_ISA::stream_fence();
+    });
+  }
+
   // ---- send and receive ----
 
   // Move what can be moved now. Of several transfers between the same ranks the first comes first.
@@ -740,6 +803,7 @@ class Communicator {
   std::shared_ptr<Segment> segment;
   const Geometry geometry;
   std::mutex mutex;
+  bool together = true;  // all ranks are threads of this process
   uint32_t round = 0;
   uint64_t moved = 0;  // bytes sent and received
   std::vector<Transfer> transfers;
