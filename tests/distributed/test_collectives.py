@@ -19,7 +19,7 @@ Threads = Callable[..., list[Any]]
 # all of a device's work, and so for the collective of another rank on it.
 PLACES = [("cpu", 1), ("cpu", 2), ("cpu", 3), ("cpu", 4), ("sim", 2)]
 BACKENDS = ["cpu", "sim"]
-SIZES = [0, 1, 7, 1009, 40009]  # the last takes several rounds: more than a slab holds
+SIZES = [0, 1, 7, 1009, 40009]  # the last is more than what every rank reduces for itself
 DTYPES = [entry.name for entry in ic.DTYPES]
 OPS = ["sum", "prod", "max", "min", "avg"]
 
