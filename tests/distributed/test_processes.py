@@ -268,3 +268,42 @@ def test_what_a_crash_of_all_ranks_leaves_is_swept(processes: Any) -> None:
     assert path.exists()
     Communicator.unique_id("cpu")
     assert not path.exists()
+
+
+def test_several_cpu_devices(processes: Any) -> None:
+    snippet = """
+        from concurrent.futures import ThreadPoolExecutor
+        def work(comm):
+            assert comm.device == ic.device("cpu", comm.rank), comm
+            elsewhere = ic.zeros((3,), dtype=ic.float32, device=ic.device("cpu", (comm.rank + 1) % 3))
+            try:
+                comm.all_reduce(elsewhere)
+            except ic.DeviceMismatch as error:
+                assert "tensor is on cpu:" in str(error)
+            return comm.all_reduce(ic.full((3,), 1.0, dtype=ic.float32, device=comm.device)).tolist()
+        comms = Communicator.all([f"cpu:{index}" for index in range(3)])
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(work, comms)) == [[3.0] * 3] * 3
+        try:
+            Communicator.all(["cpu:0", "cpu:3"])
+        except ic.DeviceNotFound as error:
+            print(error)
+    """
+    prologue = "import os\nos.environ['INFINICORE_CPU_DEVICES'] = '3'\n" + PLAIN
+    (printed,) = processes.run(1, snippet, prologue=prologue)
+    assert "cpu" in printed
+
+
+def test_a_communicator_holds_nothing_once_it_is_destroyed() -> None:
+    def held() -> tuple[int, int]:
+        maps = Path("/proc/self/maps").read_text()
+        return len(os.listdir("/proc/self/fd")), maps.count("/dev/shm") + maps.count("/dev/zero")
+
+    before = held()
+    for _ in range(20):
+        for comm in (
+            Communicator(1, 0, Communicator.unique_id("cpu"), "cpu"),
+            *Communicator.all(["cpu"] * 2),
+        ):
+            comm.destroy()
+    assert held() == before
