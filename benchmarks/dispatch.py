@@ -74,7 +74,7 @@ class CLoops:
     """`C_LOOPS`, compiled and ready to measure."""
 
     def __init__(self, folder: str) -> None:
-        import infinicore.cpu._backend as backend
+        from infinicore.discovery import LIBRARIES
 
         source, library = Path(folder) / "loops.c", Path(folder) / "loops.so"
         source.write_text(C_LOOPS)
@@ -82,7 +82,7 @@ class CLoops:
         command = [*os.environ.get("CC", "cc").split(), "-O2", "-shared", "-fPIC", f"-I{include}"]
         subprocess.run([*command, source, "-o", library], check=True)
         self.loops = ctypes.CDLL(str(library))
-        self.backend = ctypes.CDLL(backend.__file__).infinicore_backend
+        self.backend = ctypes.CDLL(f"{LIBRARIES}/libinfinicore_cpu.so").infinicore_backend
         self.backend.restype = ctypes.c_void_p
 
     def measure(self) -> tuple[float, float]:

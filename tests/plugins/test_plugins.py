@@ -212,7 +212,7 @@ def test_the_environment_chooses(python: Python) -> None:
 
 
 def test_the_library_of_a_wheel_works_without_it(python: Python, site: Path, tmp_path: Path) -> None:
-    (library,) = (site / "infinicore_example").glob("_backend*.so")
+    (library,) = (site / "infinicore_example").glob("libinfinicore_example.so")
     shutil.copy(library, tmp_path / "libinfinicore_example.so")
     code = f"""
         import sys
@@ -235,7 +235,7 @@ def test_importing_loads_nothing_of_any_plug_in(python: Python) -> None:
         import infinicore as ic
         assert len(ic.backends) == 10, list(ic.backends)
         maps = open("/proc/self/maps").read()
-        print([name for name in ("_backend.abi3", "testing/sim", "missing_driver") if name in maps])
+        print([name for name in ("_backend.abi3", "libinfini", "testing/sim", "missing_driver") if name in maps])
         print([name for name in sys.modules if name.startswith(("infinicore_", "infinicore.testing"))])
         print({backend.state for backend in ic.backends.values()})
         ic.backends["example"].open()
@@ -358,5 +358,5 @@ def exports_of(library: Path) -> set[str]:
 
 def test_a_plug_in_exports_one_function(site: Path) -> None:
     for name in ("example", "stale", "newer", "mismatch", "missing", "next"):
-        (library,) = (site / f"infinicore_{name}").glob("_backend*.so")
+        (library,) = (site / f"infinicore_{name}").glob("libinfinicore_example.so")
         assert exports_of(library) == {"PyInit__backend", "infinicore_backend"}

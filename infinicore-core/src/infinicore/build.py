@@ -236,6 +236,7 @@ class BuildNative(build_ext):
                 jobs.append((extension, unit, source, target))
             linked.append((extension, objects))
         run_parallel(lambda job: self._compile(*job), jobs)
+        self._exports()
         for alone in (True, False):  # what others are linked with comes first
             run_parallel(
                 lambda item: self._link(*item), [x for x in linked if (x[0].beside is None) == alone]
@@ -301,7 +302,7 @@ class BuildNative(build_ext):
         is_cxx = any(unit.source.suffix in (".cpp", ".cc", ".cxx") for unit in extension.units)
         inputs, flags = [*objects], [*extension.link_flags]
         if extension.library_target:
-            flags.append(f"-Wl,-soname,{target.name}")
+            flags += [f"-Wl,-soname,{target.name}", f"-Wl,--version-script={self._exports()}"]
         if extension.beside:
             inputs.append(Path(self.build_lib) / extension.beside.library_target)
             flags.append("-Wl,-rpath,$ORIGIN")
@@ -311,6 +312,16 @@ class BuildNative(build_ext):
             execute(command, record)
         for source, place in extension.bundled:
             bundle(source, Path(self.build_lib) / place)
+
+    def _exports(self):
+        """A linker script that exports our C functions alone: inline ones of the C++ library are no business of
+        others, which may run on another processor than they were compiled for."""
+        script = self.work / "exports.map"
+        text = "{ global: infini*; local: *; };\n"
+        if not script.exists() or script.read_text() != text:
+            script.parent.mkdir(parents=True, exist_ok=True)
+            script.write_text(text)
+        return script
 
     def get_ext_filename(self, fullname):
         """The file of a module; the suffix follows the compiler's target where it is not this machine."""
