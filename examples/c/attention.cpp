@@ -1,5 +1,6 @@
-// attention.cpp -- one head of attention with the C++ layer: tensors, operators, and a graph that is replayed.
-// Build: c++ -std=c++17 attention.cpp $(pkg-config --cflags --libs infinicore). Run: ./attention [device number]
+// attention.cpp -- one head of attention with the C++ layer: tensors, operators, and a graph that is
+// replayed. Build: c++ -std=c++17 attention.cpp $(pkg-config --cflags --libs infinicore). Run: ./attention
+// [device number]
 #include <infinicore.hpp>
 
 #include <cmath>
@@ -17,7 +18,8 @@ int main(int argc, char **argv) try {
   const size_t tokens = 3, width = 4;
   std::vector<float> numbers(tokens * width);
   for (size_t i = 0; i < numbers.size(); ++i) numbers[i] = float(i) / 8;
-  const Tensor q = Tensor::of<float>({tokens, width}, numbers), k = Tensor::of<float>({tokens, width}, numbers);
+  const Tensor q = Tensor::of<float>({tokens, width}, numbers),
+               k = Tensor::of<float>({tokens, width}, numbers);
   const Tensor v = Tensor::of<float>({tokens, width}, numbers);
   Tensor scores = Tensor::empty({tokens, tokens}, INFINI_DTYPE_F32);
   Tensor out = Tensor::empty({tokens, width}, INFINI_DTYPE_F32);

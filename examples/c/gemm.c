@@ -1,5 +1,6 @@
 /* gemm.c -- a matrix product through the C API: handle, tensor descriptors, and an operator's four calls.
- * Build: cc gemm.c $(pkg-config --cflags --libs infinicore), see docs/c_api.md. Run: ./gemm [device number] */
+ * Build: cc gemm.c $(pkg-config --cflags --libs infinicore), see docs/c_api.md. Run: ./gemm [device number]
+ */
 #include <infiniop.h>
 #include <infinirt.h>
 

@@ -111,8 +111,8 @@ class Handle:
 class Operation:
     """One operator with a descriptor of its own.
 
-    `layouts` has an entry per slot: (shape, strides, dtype) of a tensor, a list of them, or None; `values` the
-    scalars of create, in the form of their slots.
+    `layouts` has an entry per slot: (shape, strides, dtype) of a tensor, a list of them, or None; `values`
+    the scalars of create, in the form of their slots.
     """
 
     def __init__(self, handle: Handle, name: str, layouts: list[Any], values: list[Any]) -> None:

@@ -1,5 +1,5 @@
-# Every operator through libinfiniop: its results against the float64 reference, and its refusals against those
-# of the Python checks from which they were made.
+# Every operator through libinfiniop: its results against the float64 reference, and its refusals against
+# those of the Python checks from which they were made.
 """libinfiniop computes what Python computes, and refuses what Python refuses."""
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ def test_results(name: str, handles: dict[str, Handle]) -> None:
         try:
             run(call, handles["cpu"], ic.device("cpu:0"))
         except CError as error:
-            # Where Python has no kernel, either, its NumPy body runs instead; C has no such thing. And elements
-            # that the drawn value of a scalar makes legal need not be so with its default.
+            # Where Python has no kernel, either, its NumPy body runs instead; C has no such thing. And
+            # elements that the drawn value of a scalar makes legal need not be so with its default.
             assume(error.status not in (2, 10, 105))
             raise
 

@@ -1,5 +1,5 @@
-# The runtime functions on both kinds of memory, graphs, threads, collectives, and the registry that C and Python
-# share: a kernel that is put in another's place is used by both.
+# The runtime functions on both kinds of memory, graphs, threads, collectives, and the registry that C and
+# Python share: a kernel that is put in another's place is used by both.
 """libinfinirt and libinfiniccl at work, and the registry."""
 
 from __future__ import annotations
@@ -321,7 +321,8 @@ def test_a_kernel_replaced_in_the_registry_changes_c_and_python(first: str, tmp_
             assert operators.infiniopCreateHandle(ctypes.byref(handle)) == 0
             assert operators.infiniopCreateTensorDescriptor(
                 ctypes.byref(tensor), ctypes.c_size_t(1), (ctypes.c_size_t * 1)(2), None, 13) == 0
-            assert operators.infiniopCreateAddDescriptor(handle, ctypes.byref(add), tensor, tensor, tensor) == 0
+            made = operators.infiniopCreateAddDescriptor(handle, ctypes.byref(add), tensor, tensor, tensor)
+            assert made == 0
             a, c = (ctypes.c_float * 2)(1, 2), (ctypes.c_float * 2)()
             assert operators.infiniopAdd(add, None, ctypes.c_size_t(0), c, a, a, None) == 0
             assert operators.infiniopDestroyAddDescriptor(add) == 0
@@ -339,9 +340,13 @@ def test_a_kernel_replaced_in_the_registry_changes_c_and_python(first: str, tmp_
         print(by_c(), by_python())
         """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False, timeout=120,
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
         env={"LD_LIBRARY_PATH": f"{ROOT}/lib", "PATH": "/usr/bin:/bin"},
-    )  # fmt: skip
+    )
     assert done.stdout.splitlines() == [
         "[2.0, 4.0] [2.0, 4.0]",
         "[102.0, 4.0] [102.0, 4.0]",
@@ -350,7 +355,8 @@ def test_a_kernel_replaced_in_the_registry_changes_c_and_python(first: str, tmp_
 
 
 def test_importing_infinicore_maps_no_library() -> None:
-    code = "import infinicore; print([n for n in ('libinfini', 'onednn') if n in open('/proc/self/maps').read()])"
+    maps = "open('/proc/self/maps').read()"
+    code = f"import infinicore; print([n for n in ('libinfini', 'onednn') if n in {maps}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 

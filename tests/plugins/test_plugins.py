@@ -358,5 +358,7 @@ def exports_of(library: Path) -> set[str]:
 
 def test_a_plug_in_exports_one_function(site: Path) -> None:
     for name in ("example", "stale", "newer", "mismatch", "missing", "next"):
-        (library,) = (site / f"infinicore_{name}").glob("libinfinicore_example.so")
-        assert exports_of(library) == {"PyInit__backend", "infinicore_backend"}
+        package = site / f"infinicore_{name}"
+        (module,) = package.glob("_backend*.so")
+        assert exports_of(module) == {"PyInit__backend"}
+        assert exports_of(package / f"libinfinicore_{name}.so") == {"infinicore_backend"}

@@ -1,4 +1,4 @@
-# `python -m infinicore`: which backends are there, in what state, and why; or where C programs find infinicore.
+# `python -m infinicore`: which backends are there, in what state, and why; or where the C API lies.
 """Print the state of every backend, or the prefix of the C API."""
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "what",
         nargs="?",
         choices=["root", "cmake", "pkg-config"],
-        help="print a folder instead: the prefix with lib/ and include/ (INFINI_ROOT), that of the CMake package "
-        "(infinicore_DIR), or that of the pkg-config file (PKG_CONFIG_PATH)",
+        help="print a folder instead: the prefix with lib/ and include/ (INFINI_ROOT), "
+        "that of the CMake package (infinicore_DIR), or that of the pkg-config file (PKG_CONFIG_PATH)",
     )
     options = parser.parse_args(arguments)
     if options.what:

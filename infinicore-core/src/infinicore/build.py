@@ -163,7 +163,7 @@ class Native(Extension):
     beside : Native, optional
         A plain shared library in the same folder that this one is linked with.
     short_name : str, optional
-        What ``INFINICORE_BUILD_ONLY`` calls it: ``_tensor``, ``cpu``, ``sim``; by default the end of its name.
+        What ``INFINICORE_BUILD_ONLY`` calls it: ``_tensor``, ``cpu``; by default the end of its name.
     """
 
     def __init__(
@@ -314,8 +314,11 @@ class BuildNative(build_ext):
             bundle(source, Path(self.build_lib) / place)
 
     def _exports(self):
-        """A linker script that exports our C functions alone: inline ones of the C++ library are no business of
-        others, which may run on another processor than they were compiled for."""
+        """A linker script that exports our C functions alone.
+
+        Inline functions of the C++ library, which the compiler exports, may be compiled for a processor that
+        others in the process do not count on.
+        """
         script = self.work / "exports.map"
         text = "{ global: infini*; local: *; };\n"
         if not script.exists() or script.read_text() != text:
@@ -525,7 +528,7 @@ def c_api_libraries(package):
 
 
 def cpu_library(package, machine):
-    """libinfinicore_cpu.so, the built-in backend: each kernel file once per instruction set, everything else for the weakest."""
+    """libinfinicore_cpu.so: each kernel file once per instruction set, everything else for the weakest."""
     sets = INSTRUCTION_SETS.get(machine)
     if sets is None:
         raise BuildError(f"the cpu backend is for {' and '.join(INSTRUCTION_SETS)}, not {machine}")
@@ -652,11 +655,11 @@ def setup_backend(
 ):
     """Build the wheel of a plug-in: everything that is the same for all of them.
 
-    `sources` become ``libinfinicore_<name>.so`` in the package, which C programs open through
-    ``INFINICORE_BACKEND_PATH``; the extension ``<package>._backend`` beside it is core's ``capsule.pyx``, for the
-    limited API of Python 3.10 (free-threaded Pythons get a wheel of their own). The requirement on core and
-    the entry point in ``infinicore.backends`` (``<package>:plugin``, a `infinicore.Plugin`) are added, and the
-    package's ``known_failures.toml`` is packed where it is there. The plug-in's
+    `sources` become ``libinfinicore_<name>.so`` in the package, which C programs open, too; the extension
+    ``<package>._backend`` beside it is core's ``capsule.pyx``, for the limited API of Python 3.10
+    (free-threaded Pythons get a wheel of their own). The requirement on core and the entry point in
+    ``infinicore.backends`` (``<package>:plugin``, a `infinicore.Plugin`) are added, and the package's
+    ``known_failures.toml`` is packed where it is there. The plug-in's
     ``pyproject.toml`` lists ``dynamic = ["version", "dependencies", "entry-points"]``, and names
     ``infinicore-core``, ``setuptools`` and ``cython`` as build requirements.
 

@@ -14,10 +14,10 @@ struct DtypeFacts {
   size_t bytes;
 };
 const DtypeFacts facts[] = {
-    {"invalid", "invalid", 0}, {"byte", "byte", 1},     {"bool", "bool", 1},     {"i8", "int8", 1},
-    {"i16", "int16", 2},       {"i32", "int32", 4},     {"i64", "int64", 8},     {"u8", "uint8", 1},
-    {"u16", "uint16", 2},      {"u32", "uint32", 4},    {"u64", "uint64", 8},    {"f8", "float8", 1},
-    {"f16", "float16", 2},     {"f32", "float32", 4},   {"f64", "float64", 8},   {"c16", "complex16", 2},
+    {"invalid", "invalid", 0}, {"byte", "byte", 1},     {"bool", "bool", 1},        {"i8", "int8", 1},
+    {"i16", "int16", 2},       {"i32", "int32", 4},     {"i64", "int64", 8},        {"u8", "uint8", 1},
+    {"u16", "uint16", 2},      {"u32", "uint32", 4},    {"u64", "uint64", 8},       {"f8", "float8", 1},
+    {"f16", "float16", 2},     {"f32", "float32", 4},   {"f64", "float64", 8},      {"c16", "complex16", 2},
     {"c32", "complex32", 4},   {"c64", "complex64", 8}, {"c128", "complex128", 16}, {"bf16", "bfloat16", 2}};
 
 // One word of a shape: "m", "2", "*b", "*b~", "d//2".
@@ -180,9 +180,9 @@ class Binding {
         infer(slot, given, shape, dtype);
       } else if (given.present && shape) {
         if (given.tensors[0].shape != *shape)
-          throw Failure(INFINI_STATUS_BAD_TENSOR_SHAPE,
-                        std::string(op_.name) + ": " + slot.c_name + " has shape " +
-                            shown(given.tensors[0].shape) + ", but it must have shape " + shown(*shape));
+          throw Failure(INFINI_STATUS_BAD_TENSOR_SHAPE, std::string(op_.name) + ": " + slot.c_name +
+                                                            " has shape " + shown(given.tensors[0].shape) +
+                                                            ", but it must have shape " + shown(*shape));
       } else if (given.present && slot.role == Role::out) {
         for (const Pair &p : align(slot, slot.c_name, given.tensors[0].shape))
           p.dim.divisor == 1 ? bind(p) : bind_quotient(p);
@@ -239,8 +239,8 @@ class Binding {
   // Each dim with the size, or for a starred one the sizes, that it covers.
   std::vector<Pair> align(const Slot &slot, const std::string &name, const Sizes &shape) const {
     const auto dims = dims_of(slot);
-    const size_t star = size_t(
-        std::find_if(dims.begin(), dims.end(), [](auto &d) { return d.star; }) - dims.begin());
+    const size_t star =
+        size_t(std::find_if(dims.begin(), dims.end(), [](auto &d) { return d.star; }) - dims.begin());
     const bool starred = star != dims.size();
     const size_t fixed = dims.size() - starred;
     if (shape.size() < fixed || (!starred && shape.size() != fixed))
@@ -290,17 +290,16 @@ class Binding {
     const Sizes &bound = symbols_.emplace(p.dim.name, Sizes{whole}).first->second;
     const std::string &other = origins_.emplace(p.dim.name, p.name + " has").first->second;
     if (bound[0] != whole)
-      fail(INFINI_STATUS_BAD_TENSOR_SHAPE, p.name + " has " + p.dim.text + "=" +
-                                               std::to_string(p.sizes[0]) + ", but " + other + " " +
-                                               p.dim.name + "=" + std::to_string(bound[0]));
+      fail(INFINI_STATUS_BAD_TENSOR_SHAPE, p.name + " has " + p.dim.text + "=" + std::to_string(p.sizes[0]) +
+                                               ", but " + other + " " + p.dim.name + "=" +
+                                               std::to_string(bound[0]));
   }
 
   [[noreturn]] void mismatch(const Pair &p, const Sizes &bound) {
     auto found = origins_.find(p.dim.name);
     const std::string other = found == origins_.end() ? "the call says" : found->second;
     fail(INFINI_STATUS_BAD_TENSOR_SHAPE, p.name + " has " + p.dim.name + "=" + shown(p.dim, p.sizes) +
-                                             ", but " + other + " " + p.dim.name + "=" +
-                                             shown(p.dim, bound));
+                                             ", but " + other + " " + p.dim.name + "=" + shown(p.dim, bound));
   }
 
   // The shape that the symbols give a slot; false while one of them is not known.
@@ -320,9 +319,9 @@ class Binding {
       const int64_t whole = found->second[0];
       if (whole % dim.divisor) {
         auto origin = origins_.find(dim.name);
-        fail(INFINI_STATUS_BAD_TENSOR_SHAPE,
-             (origin == origins_.end() ? "the call says" : origin->second) + " " + dim.name + "=" +
-                 std::to_string(whole) + ", no multiple of " + std::to_string(dim.divisor));
+        fail(INFINI_STATUS_BAD_TENSOR_SHAPE, (origin == origins_.end() ? "the call says" : origin->second) +
+                                                 " " + dim.name + "=" + std::to_string(whole) +
+                                                 ", no multiple of " + std::to_string(dim.divisor));
       }
       shape.push_back(whole / dim.divisor);
     }
@@ -368,9 +367,15 @@ Layout Layout::dense(std::vector<int64_t> shape, int dtype) {
   return made;
 }
 
-const char *dtype_name(int dtype) { return facts[dtype].name; }
-const char *long_dtype_name(int dtype) { return facts[dtype].long_name; }
-size_t dtype_bytes(int dtype) { return facts[dtype].bytes; }
+const char *dtype_name(int dtype) {
+  return facts[dtype].name;
+}
+const char *long_dtype_name(int dtype) {
+  return facts[dtype].long_name;
+}
+size_t dtype_bytes(int dtype) {
+  return facts[dtype].bytes;
+}
 
 int dtype_of(const std::string &name) {
   for (int i = 1; i < int(std::size(facts)); ++i)
@@ -381,8 +386,10 @@ int dtype_of(const std::string &name) {
 bool overlaps_itself(const Layout &layout) {
   std::vector<std::pair<int64_t, int64_t>> dims;  // stride, size
   for (size_t i = 0; i < layout.shape.size(); ++i)
-    if (layout.shape[i] == 0) return false;
-    else if (layout.shape[i] > 1) dims.emplace_back(std::abs(layout.strides[i]), layout.shape[i]);
+    if (layout.shape[i] == 0)
+      return false;
+    else if (layout.shape[i] > 1)
+      dims.emplace_back(std::abs(layout.strides[i]), layout.shape[i]);
   std::sort(dims.begin(), dims.end());
   if (!dims.empty() && dims[0].first == 0) return true;
   // Usual layouts: each stride clears all that the smaller ones reach.
@@ -413,8 +420,10 @@ bool overlaps_itself(const Layout &layout) {
 
 Value convert(const Operator &op, const Slot &slot, Value value) {
   switch (slot.kind) {
-    case Kind::real: return Value::of(value.number());
-    case Kind::boolean: return Value::of(value.truth());
+    case Kind::real:
+      return Value::of(value.number());
+    case Kind::boolean:
+      return Value::of(value.truth());
     case Kind::enumerator: {
       const std::string members = std::string(" ") + slot.members + " ";
       const std::string number = std::to_string(value.integer);
@@ -430,8 +439,10 @@ Value convert(const Operator &op, const Slot &slot, Value value) {
                                                           std::to_string(value.integer) + " is no dtype");
       return Value::of(std::string(facts[value.integer].name));
     }
-    case Kind::integers: return value;
-    default: return Value::of(value.integer);
+    case Kind::integers:
+      return value;
+    default:
+      return Value::of(value.integer);
   }
 }
 

@@ -12,8 +12,8 @@ enum class Kind : uint8_t { tensor, tensors, integer, real, boolean, enumerator,
 
 // One parameter of a signature; see infinicore.schema.Parameter.
 struct Slot {
-  const char *name;      // as checks know it
-  const char *c_name;    // as C programs know it
+  const char *name;    // as checks know it
+  const char *c_name;  // as C programs know it
   Role role;
   Kind kind;
   bool optional, is_static, is_size;
@@ -33,8 +33,8 @@ struct Argument {
   const char *name;
   int8_t slot;
   Meaning meaning;
-  uint8_t width;          // bytes of each element of a list of integers
-  const char *symbol;     // the dimension whose size it is
+  uint8_t width;       // bytes of each element of a list of integers
+  const char *symbol;  // the dimension whose size it is
 };
 
 struct Operator {
@@ -62,10 +62,10 @@ struct Layout {
   static Layout dense(std::vector<int64_t> shape, int dtype);
 };
 
-const char *dtype_name(int dtype);        // "f32", as signatures write it
-const char *long_dtype_name(int dtype);   // "float32", as messages do
+const char *dtype_name(int dtype);       // "f32", as signatures write it
+const char *long_dtype_name(int dtype);  // "float32", as messages do
 size_t dtype_bytes(int dtype);
-int dtype_of(const std::string &name);    // 0 where there is none
+int dtype_of(const std::string &name);  // 0 where there is none
 bool overlaps_itself(const Layout &layout);
 
 // What a call gives for one slot.

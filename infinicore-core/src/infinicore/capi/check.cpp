@@ -1,4 +1,5 @@
-// capi/check.cpp -- a small interpreter: reads the programs of capi/checks.py once, and runs them as Python would.
+// capi/check.cpp -- a small interpreter: reads the programs of capi/checks.py once, and runs them as Python
+// would.
 #include "check.hpp"
 
 #include <algorithm>
@@ -12,7 +13,8 @@
 
 namespace infini::capi {
 
-// ---- values ------------------------------------------------------------------------------------------------
+// ---- values
+// ------------------------------------------------------------------------------------------------
 
 Value Value::of(bool value) {
   Value made;
@@ -58,19 +60,27 @@ Value Value::spec(const std::vector<int64_t> &shape, const char *dtype) {
 
 bool Value::truth() const {
   switch (kind) {
-    case Kind::none: return false;
+    case Kind::none:
+      return false;
     case Kind::boolean:
-    case Kind::integer: return integer != 0;
-    case Kind::real: return real != 0;
-    case Kind::text: return !text.empty();
+    case Kind::integer:
+      return integer != 0;
+    case Kind::real:
+      return real != 0;
+    case Kind::text:
+      return !text.empty();
     case Kind::tuple:
-    case Kind::dict: return !items.empty();
-    case Kind::spec: return true;
+    case Kind::dict:
+      return !items.empty();
+    case Kind::spec:
+      return true;
   }
   return true;
 }
 
-double Value::number() const { return kind == Kind::real ? real : double(integer); }
+double Value::number() const {
+  return kind == Kind::real ? real : double(integer);
+}
 
 std::vector<int64_t> Value::integers() const {
   std::vector<int64_t> found;
@@ -93,9 +103,12 @@ bool is_number(const Value &v) {
 // As str() and repr() of Python write it.
 std::string written(const Value &v, bool quoted) {
   switch (v.kind) {
-    case Kind::none: return "None";
-    case Kind::boolean: return v.integer ? "True" : "False";
-    case Kind::integer: return std::to_string(v.integer);
+    case Kind::none:
+      return "None";
+    case Kind::boolean:
+      return v.integer ? "True" : "False";
+    case Kind::integer:
+      return std::to_string(v.integer);
     case Kind::real: {
       if (std::isnan(v.real)) return "nan";
       if (std::isinf(v.real)) return v.real < 0 ? "-inf" : "inf";
@@ -104,13 +117,15 @@ std::string written(const Value &v, bool quoted) {
       const std::string text(digits, end);
       return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;
     }
-    case Kind::text: return quoted ? "'" + v.text + "'" : v.text;
+    case Kind::text:
+      return quoted ? "'" + v.text + "'" : v.text;
     case Kind::tuple: {
       std::string text = "(";
       for (size_t i = 0; i < v.items.size(); ++i) text += (i ? ", " : "") + written(v.items[i], true);
       return text + (v.items.size() == 1 ? ",)" : ")");
     }
-    default: return "...";
+    default:
+      return "...";
   }
 }
 
@@ -184,7 +199,8 @@ Value arithmetic(const std::string &op, const Value &a, const Value &b) {
   return Value::of(op == "//" ? quotient : x - quotient * y);
 }
 
-// ---- programs ----------------------------------------------------------------------------------------------
+// ---- programs
+// ----------------------------------------------------------------------------------------------
 
 struct Node {
   std::string word;  // of a list its first word; of a leaf the leaf, or a literal's text
@@ -669,11 +685,17 @@ class Run {
 
 }  // namespace
 
-Value literal(const char *text) { return Run({}).expression(Reader(text).node()); }
+Value literal(const char *text) {
+  return Run({}).expression(Reader(text).node());
+}
 
-std::string written(const Value &value) { return written(value, true); }
+std::string written(const Value &value) {
+  return written(value, true);
+}
 
-const std::vector<std::string> &parameters(int number) { return program(number).parameters; }
+const std::vector<std::string> &parameters(int number) {
+  return program(number).parameters;
+}
 
 Value run(int number, const Names &names) {
   const Program &called = program(number);

@@ -1,5 +1,5 @@
-# The checks of signatures (canonical=, shape=, errors=, guard=) are small Python functions. C programs need them
-# without Python, so that they are rendered here as text that capi/check.cpp reads and runs.
+# The checks of signatures (canonical=, shape=, errors=, guard=) are small Python functions. C programs need
+# them without Python: here they become text that capi/check.cpp reads and runs.
 """Compile the Python checks of operator signatures to programs that libinfiniop interprets.
 
 A program is one expression in parentheses, ``(def (parameters) statements...)``. What Python writes with
@@ -42,9 +42,10 @@ _OPERATORS: dict[type, str] = {
 
 # Functions that the interpreter has of its own, and methods.
 _BUILTINS: dict[Any, str] = {
-    len: "len", max: "max", min: "min", sum: "sum", any: "any", all: "all", range: "range", zip: "zip",
-    enumerate: "enumerate", sorted: "sorted", tuple: "to-tuple", list: "to-tuple", set: "unique", dict.fromkeys: "unique", abs: "abs", int: "int",
-    float: "float", bool: "bool", reversed: "reversed", schema.canonical_axis: "canonical_axis",
+    len: "len", max: "max", min: "min", sum: "sum", any: "any", all: "all", abs: "abs", sorted: "sorted",
+    range: "range", zip: "zip", enumerate: "enumerate", reversed: "reversed", int: "int", float: "float",
+    bool: "bool", tuple: "to-tuple", list: "to-tuple", set: "unique", dict.fromkeys: "unique",
+    schema.canonical_axis: "canonical_axis",
 }  # fmt: skip
 _METHODS = ("count", "is_integer", "lower", "join", "index", "append", "startswith")
 _ATTRIBUTES = ("shape", "ndim", "dtype")
@@ -191,8 +192,8 @@ class _Function:
             case ast.Compare(left, [op], [right]):
                 return f"({self.word(op)} {self.expression(left)} {self.expression(right)})"
             case ast.Compare(left, ops, rights):
-                pairs = zip([left, *rights], ops, rights, strict=False)
-                words = (f"({self.word(o)} {self.expression(a)} {self.expression(b)})" for a, o, b in pairs)
+                triples = zip([left, *rights], ops, rights, strict=False)
+                words = (f"({self.word(o)} {self.expression(a)} {self.expression(b)})" for a, o, b in triples)
                 return f"(and {' '.join(words)})"
             case ast.IfExp(test, yes, no):
                 return f"(choose {' '.join(map(self.expression, (test, yes, no)))})"
@@ -203,10 +204,8 @@ class _Function:
             ):
                 return self.comprehension("each", [element], loops, node)
             case ast.Dict(keys, values):
-                pairs = zip(keys, values, strict=True)
-                return (
-                    f"(dict {' '.join(f'{self.expression(k)} {self.expression(v)}' for k, v in pairs if k)})"
-                )
+                entries = zip(keys, values, strict=True)
+                return f"(dict {' '.join(f'{self.expression(k)} {self.expression(v)}' for k, v in entries if k)})"
             case ast.DictComp(key, value, loops):
                 return self.comprehension("each-pair", [key, value], loops, node)
             case ast.Call(function, arguments, keywords):

@@ -75,7 +75,9 @@ infiniStatus_t check_counts(const char *function, infinicclComm_t comm, const si
                                            ", but the communicator has " + std::to_string(ranks) + " ranks");
 }
 
-const uint64_t *as_counts(const size_t *counts) { return reinterpret_cast<const uint64_t *>(counts); }
+const uint64_t *as_counts(const size_t *counts) {
+  return reinterpret_cast<const uint64_t *>(counts);
+}
 
 }  // namespace
 
@@ -86,8 +88,8 @@ infiniStatus_t infinicclCommInitAll(infiniDevice_t device_type, infinicclComm_t 
   if (comms == nullptr) return null_pointer(__func__, "comms");
   if (device_ids == nullptr) return null_pointer(__func__, "device_ids");
   if (ndevice < 1)
-    return fail(INFINI_STATUS_BAD_PARAM, "infinicclCommInitAll: ndevice=" + std::to_string(ndevice) +
-                                             ", but it must be at least 1");
+    return fail(INFINI_STATUS_BAD_PARAM,
+                "infinicclCommInitAll: ndevice=" + std::to_string(ndevice) + ", but it must be at least 1");
   infini_entry *mine;
   int32_t my_device;
   infiniStatus_t status = registry().current(&mine, &my_device);
@@ -161,9 +163,8 @@ infiniStatus_t infinicclGroupEnd(infinicclComm_t comm) {
 
 infiniStatus_t infinicclAllReduce(void *sendbuf, void *recvbuf, size_t count, infiniDtype_t dataype,
                                   infinicclReduceOp_t op, infinicclComm_t comm, infinirtStream_t stream) {
-  return on(__func__, comm, &infini_ccl::all_reduce, [&](auto call, auto &c) {
-    return call(sendbuf, recvbuf, count, dataype, op, c.native, stream);
-  });
+  return on(__func__, comm, &infini_ccl::all_reduce,
+            [&](auto call, auto &c) { return call(sendbuf, recvbuf, count, dataype, op, c.native, stream); });
 }
 
 infiniStatus_t infinicclReduce(const void *sendbuf, void *recvbuf, size_t count, infiniDtype_t datatype,
@@ -183,16 +184,14 @@ infiniStatus_t infinicclBroadcast(const void *sendbuf, void *recvbuf, size_t cou
 
 infiniStatus_t infinicclSend(const void *sendbuf, size_t count, infiniDtype_t datatype, int peer,
                              infinicclComm_t comm, infinirtStream_t stream) {
-  return on(__func__, comm, &infini_ccl::send, [&](auto call, auto &c) {
-    return call(sendbuf, count, datatype, peer, c.native, stream);
-  });
+  return on(__func__, comm, &infini_ccl::send,
+            [&](auto call, auto &c) { return call(sendbuf, count, datatype, peer, c.native, stream); });
 }
 
 infiniStatus_t infinicclRecv(void *recvbuf, size_t count, infiniDtype_t datatype, int peer,
                              infinicclComm_t comm, infinirtStream_t stream) {
-  return on(__func__, comm, &infini_ccl::receive, [&](auto call, auto &c) {
-    return call(recvbuf, count, datatype, peer, c.native, stream);
-  });
+  return on(__func__, comm, &infini_ccl::receive,
+            [&](auto call, auto &c) { return call(recvbuf, count, datatype, peer, c.native, stream); });
 }
 
 infiniStatus_t infinicclAllGather(void *sendbuf, void *recvbuf, size_t send_count, infiniDtype_t dataype,
@@ -234,7 +233,6 @@ infiniStatus_t infinicclAllToAll(const void *sendbuf, void *recvbuf, size_t coun
 }
 
 infiniStatus_t infinicclBarrier(infinicclComm_t comm, infinirtStream_t stream) {
-  return on(__func__, comm, &infini_ccl::barrier,
-            [&](auto call, auto &c) { return call(c.native, stream); });
+  return on(__func__, comm, &infini_ccl::barrier, [&](auto call, auto &c) { return call(c.native, stream); });
 }
 }

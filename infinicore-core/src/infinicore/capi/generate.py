@@ -365,13 +365,13 @@ def cxx_operators() -> str:
 
     functions = [text for name in sorted(OPERATORS) if (text := _cxx(OPERATORS[name]))]
     lines = [
-        f"// infiniop/operators.hpp -- a C++ function per operator; {_GENERATED}. Included by infinicore.hpp.",
+        f"// infiniop/operators.hpp -- a C++ function per operator, for infinicore.hpp; {_GENERATED}.",
         "#pragma once",
         "",
         "namespace infinicore::op {",
         "",
-        "// Tensors and values come in the order of the C functions; an optional tensor is a pointer, NULL where it",
-        "// is absent. Each call plans anew: where one layout comes again and again, keep a descriptor of the C API.",
+        "// Tensors and values come in the order of the C functions; an optional tensor is a pointer, NULL",
+        "// where it is absent. Each call plans anew: where one layout comes often, keep a descriptor.",
         "",
         *functions,
         "",

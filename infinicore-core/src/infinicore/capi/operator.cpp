@@ -81,8 +81,10 @@ void check(infiniStatus_t status, const char *name) {
 Value value_of(const Operator &op, const Argument &argument, const Passed &passed, int64_t count) {
   const Slot &slot = op.slots[argument.slot];
   switch (slot.kind) {
-    case Kind::real: return Value::of(passed.real);
-    case Kind::boolean: return Value::of(passed.integer != 0);
+    case Kind::real:
+      return Value::of(passed.real);
+    case Kind::boolean:
+      return Value::of(passed.integer != 0);
     case Kind::integers: {
       std::vector<int64_t> items;
       if (count > 0) require(passed.pointer, op.name, argument.name);
@@ -91,7 +93,8 @@ Value value_of(const Operator &op, const Argument &argument, const Passed &passe
                                             : static_cast<const int64_t *>(passed.pointer)[i]);
       return Value::of(items);
     }
-    default: return Value::of(passed.integer);
+    default:
+      return Value::of(passed.integer);
   }
 }
 
@@ -102,7 +105,8 @@ int64_t count_behind(const Argument *arguments, int total, int i, const Passed *
   return 0;
 }
 
-// ---- the arguments of a kernel -----------------------------------------------------------------------------
+// ---- the arguments of a kernel
+// -----------------------------------------------------------------------------
 
 // Slots of one call, and all that they point at. Neither moved nor copied.
 class Call {
@@ -181,7 +185,8 @@ void release(const InfiniopDescriptor *descriptor) {
   delete mine;
 }
 
-// ---- create ------------------------------------------------------------------------------------------------
+// ---- create
+// ------------------------------------------------------------------------------------------------
 
 std::vector<Given> read_create(const Operator &op, const Passed *passed) {
   std::vector<Given> given{size_t(op.slot_count)};
@@ -233,8 +238,8 @@ bool is_late(const Operator &op, const std::vector<Given> &given) {
 void check_written(const Operator &op, const std::vector<Given> &slots) {
   for (int i = 0; i < op.slot_count; ++i)
     if (op.slots[i].written() && slots[size_t(i)].present && overlaps_itself(slots[size_t(i)].tensors[0]))
-      refuse(INFINI_STATUS_BAD_TENSOR_STRIDES, std::string(op.name) + ": " + op.slots[i].c_name +
-                                                   ": elements that are written share memory");
+      refuse(INFINI_STATUS_BAD_TENSOR_STRIDES,
+             std::string(op.name) + ": " + op.slots[i].c_name + ": elements that are written share memory");
 }
 
 const infini_operator *kernel_for(const Operator &op, const infini_entry *entry) {
@@ -256,7 +261,8 @@ const Operator &operator_named(const char *name) {
   refuse(INFINI_STATUS_NOT_IMPLEMENTED, std::string("there is no operator ") + name);
 }
 
-// ---- execute -----------------------------------------------------------------------------------------------
+// ---- execute
+// -----------------------------------------------------------------------------------------------
 
 // Device memory for the time of a call.
 class Scratch {
@@ -351,8 +357,8 @@ void read_execute(const InfiniopDescriptor &descriptor, const Passed *passed, st
         const Value value = value_of(op, argument, passed[k], count);
         const Given &before = descriptor.given[size_t(argument.slot)];
         if (before.value && !(written(*before.value) == written(value)))
-          refuse(INFINI_STATUS_BAD_PARAM, std::string(op.name) + ": " + argument.name + "=" +
-                                              written(value) + ", but the descriptor was created with " +
+          refuse(INFINI_STATUS_BAD_PARAM, std::string(op.name) + ": " + argument.name + "=" + written(value) +
+                                              ", but the descriptor was created with " +
                                               written(*before.value));
         if (!before.value) one.value = convert(op, slot, value);
       }
@@ -433,9 +439,9 @@ infiniStatus_t create(const Operator &op, infiniopHandle_t handle, InfiniopDescr
       check(status, op.name);
     }
     const bool late = is_late(op, given);
-    *out = new InfiniopDescriptor{handle->device, handle->device_id, handle->entry, &op,
-                                  kernel,         plan,              bytes,         std::move(given),
-                                  std::move(resolved.slots), late,   {1}};
+    *out = new InfiniopDescriptor{
+        handle->device,   handle->device_id,         handle->entry, &op, kernel, plan, bytes,
+        std::move(given), std::move(resolved.slots), late,          {1}};
     return INFINI_STATUS_SUCCESS;
   });
 }
@@ -473,10 +479,9 @@ infiniStatus_t execute(const Operator &op, const InfiniopDescriptor *descriptor,
       for (const auto &[argument, size] : arguments.dimensions) {
         auto found = resolved.symbols.find(argument->symbol);
         if (found != resolved.symbols.end() && found->second.at(0) != size)
-          refuse(INFINI_STATUS_BAD_PARAM,
-                 std::string(op.name) + ": " + argument->name + "=" + std::to_string(size) +
-                     ", but the tensors have " + argument->symbol + "=" +
-                     std::to_string(found->second[0]));
+          refuse(INFINI_STATUS_BAD_PARAM, std::string(op.name) + ": " + argument->name + "=" +
+                                              std::to_string(size) + ", but the tensors have " +
+                                              argument->symbol + "=" + std::to_string(found->second[0]));
       }
     }
     if (op.guard >= 0)

@@ -19,8 +19,8 @@ class Passed {
   };
 
   template <class T> Passed(T *pointer) : pointer(pointer) {}
-  template <class T, std::enable_if_t<std::is_integral_v<T> || std::is_enum_v<T>, int> = 0>
-  Passed(T value) : integer(int64_t(value)) {}
+  template <class T, std::enable_if_t<std::is_integral_v<T> || std::is_enum_v<T>, int> = 0> Passed(T value)
+      : integer(int64_t(value)) {}
   Passed(double value) : real(value) {}
   Passed(float value) : real(double(value)) {}
 };

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <set>
 #include <vector>
 
@@ -46,7 +47,8 @@ struct infini_entry {
 namespace infini::capi {
 namespace {
 
-// ---- messages ----------------------------------------------------------------------------------------------
+// ---- messages
+// ----------------------------------------------------------------------------------------------
 
 // One message per thread, in static storage: storing one allocates nothing, so it works when memory ran out.
 thread_local char message[4096];
@@ -82,9 +84,9 @@ int threshold() {
   static const int level = [] {
     const char *text = std::getenv("INFINICORE_LOG_LEVEL");
     if (!text || !*text) return int(INFINI_LOG_WARNING);
-    const std::pair<const char *, int> names[] = {
-        {"trace", 10}, {"debug", 10}, {"info", 20},  {"warn", 30},     {"warning", 30},
-        {"err", 40},   {"error", 40}, {"critical", 50}, {"off", 1000}};
+    const std::pair<const char *, int> names[] = {{"trace", 10}, {"debug", 10},    {"info", 20},
+                                                  {"warn", 30},  {"warning", 30},  {"err", 40},
+                                                  {"error", 40}, {"critical", 50}, {"off", 1000}};
     std::string word = text;
     for (char &c : word) c = char(std::tolower(static_cast<unsigned char>(c)));
     for (const auto &[name, value] : names)
@@ -103,7 +105,8 @@ void host_log(int32_t level, const char *text) {
     std::fprintf(stderr, "infinicore: %s\n", text);
 }
 
-// ---- state -------------------------------------------------------------------------------------------------
+// ---- state
+// -------------------------------------------------------------------------------------------------
 
 std::recursive_mutex &lock() {
   // Never destroyed: plug-ins' threads may still log or look up backends while the process ends.
@@ -136,7 +139,8 @@ const infini_host services = {INFINI_HEADER(infini_host),
                               host_backend,
                               []() -> const char * { return message; }};
 
-// ---- names and numbers -------------------------------------------------------------------------------------
+// ---- names and numbers
+// -------------------------------------------------------------------------------------
 
 // Device strings of infiniDevice_t, and other names for them; as infinicore.discovery has them.
 const char *const public_names[] = {"cpu",   "cuda",     "bang",   "ascend", "metax",
@@ -190,7 +194,8 @@ bool allowed(const std::string &name) {
   return !lists.second.count(name) && (lists.first.empty() || lists.first.count(name));
 }
 
-// ---- tables ------------------------------------------------------------------------------------------------
+// ---- tables
+// ------------------------------------------------------------------------------------------------
 
 template <class Table> bool take(Table &target, const Table *given, const char *what, std::string &why) {
   if (given->header.abi_major != INFINI_ABI_MAJOR) {
@@ -213,11 +218,11 @@ template <class Table> bool take(Table &target, const Table *given, const char *
 bool complete(const infini_runtime &runtime, std::string &why) {
   const std::pair<const char *, bool> required[] = {
 #define M(member) {#member, runtime.member != nullptr}
-      M(device_info),    M(set_device),         M(synchronize),        M(memory_info),  M(malloc_device),
-      M(free_device),    M(malloc_host),        M(free_host),          M(memcpy_sync),  M(memcpy_async),
-      M(memset_async),   M(stream_create),      M(stream_destroy),     M(stream_synchronize),
-      M(stream_wait_event), M(event_create),    M(event_destroy),      M(event_record), M(event_query),
-      M(event_synchronize), M(event_elapsed),
+      M(device_info),   M(set_device),    M(synchronize),    M(memory_info),        M(malloc_device),
+      M(free_device),   M(malloc_host),   M(free_host),      M(memcpy_sync),        M(memcpy_async),
+      M(memset_async),  M(stream_create), M(stream_destroy), M(stream_synchronize), M(stream_wait_event),
+      M(event_create),  M(event_destroy), M(event_record),   M(event_query),        M(event_synchronize),
+      M(event_elapsed),
 #undef M
   };
   for (const auto &[name, there] : required)
@@ -232,7 +237,10 @@ bool fill(infini_entry &entry, const infini_backend *table, std::string &why) {
   if (!take(entry.table, table, "backend", why)) return false;
   if (!entry.table.name || !entry.table.open || !entry.table.runtime) {
     why = std::string("backend member '") +
-          (!entry.table.name ? "name" : !entry.table.open ? "open" : "runtime") + "' is NULL";
+          (!entry.table.name   ? "name"
+           : !entry.table.open ? "open"
+                               : "runtime") +
+          "' is NULL";
     return false;
   }
   entry.origin = table;
@@ -306,7 +314,8 @@ void open_entry(infini_entry &entry) {
   entry.state = status == INFINI_STATUS_SUCCESS ? infini_entry::State::ready : infini_entry::State::refused;
 }
 
-// ---- discovery ---------------------------------------------------------------------------------------------
+// ---- discovery
+// ---------------------------------------------------------------------------------------------
 
 std::string own_folder() {
   Dl_info self;
@@ -423,24 +432,28 @@ std::string name_of(int32_t number) {
   return "";
 }
 
-// ---- fork --------------------------------------------------------------------------------------------------
+// ---- fork
+// --------------------------------------------------------------------------------------------------
 
 // No driver survives fork(); our own cpu backend does.
 void after_fork() {
   for (auto &entry : entries())
     if (entry.name != "cpu" && entry.state == infini_entry::State::ready) {
       entry.status = INFINI_STATUS_UNAVAILABLE;
-      entry.reason = "it was opened before fork(), and its driver does not work in the child: "
-                     "start the process anew, or fork before the first use";
+      entry.reason =
+          "it was opened before fork(), and its driver does not work in the child: "
+          "start the process anew, or fork before the first use";
       entry.state = infini_entry::State::refused;
     }
-  lock().unlock();
+  // A recursive mutex knows its owner by a thread number, which the one thread of the child does not have.
+  new (&lock()) std::recursive_mutex;
 }
 
 [[maybe_unused]] const int watched =
     pthread_atfork([] { lock().lock(); }, [] { lock().unlock(); }, after_fork);
 
-// ---- this thread's device ----------------------------------------------------------------------------------
+// ---- this thread's device
+// ----------------------------------------------------------------------------------
 
 struct Current {
   infini_entry *entry;
@@ -467,8 +480,8 @@ infini_entry *registry_by_device(int32_t number, infiniStatus_t *status) {
   else
     found.problem = "no backend has device number " + std::to_string(number);
   if (!found.entry) {
-    *status = fail(found.seen ? INFINI_STATUS_UNAVAILABLE : INFINI_STATUS_DEVICE_TYPE_NOT_SUPPORTED,
-                   found.problem);
+    *status =
+        fail(found.seen ? INFINI_STATUS_UNAVAILABLE : INFINI_STATUS_DEVICE_TYPE_NOT_SUPPORTED, found.problem);
     return nullptr;
   }
   open_entry(*found.entry);
@@ -487,13 +500,16 @@ infiniStatus_t registry_activate(infini_entry *entry, int32_t device) {
                                                     std::to_string(entry->device_count));
   const infiniStatus_t status = entry->runtime.set_device(device);
   const infini_listener *to = listener.load();
-  if (to != nullptr && to->activated != nullptr) to->activated(entry, status == INFINI_STATUS_SUCCESS ? device : -1);
+  if (to != nullptr && to->activated != nullptr)
+    to->activated(entry, status == INFINI_STATUS_SUCCESS ? device : -1);
   return status;
 }
 
 }  // namespace
 
-const char *last_message() { return message; }
+const char *last_message() {
+  return message;
+}
 
 infiniStatus_t choose(infini_entry *entry, int32_t device) {
   const infiniStatus_t status = registry_activate(entry, device);
@@ -513,10 +529,18 @@ infiniStatus_t current(infini_entry **entry, int32_t *device) {
   return registry_activate(chosen.entry, chosen.device);
 }
 
-int32_t number(const infini_entry *entry) { return entry->number; }
-int32_t device_count(const infini_entry *entry) { return entry->device_count; }
-const std::string &name(const infini_entry *entry) { return entry->name; }
-const infini_runtime &runtime(const infini_entry *entry) { return entry->runtime; }
+int32_t number(const infini_entry *entry) {
+  return entry->number;
+}
+int32_t device_count(const infini_entry *entry) {
+  return entry->device_count;
+}
+const std::string &name(const infini_entry *entry) {
+  return entry->name;
+}
+const infini_runtime &runtime(const infini_entry *entry) {
+  return entry->runtime;
+}
 
 }  // namespace infini::capi
 
@@ -579,4 +603,6 @@ const infini_registry_api *infini_registry(void) {
   return &api;
 }
 
-extern "C" INFINI_EXPORT const char *infiniGetLastError(void) { return infini::capi::last_message(); }
+extern "C" INFINI_EXPORT const char *infiniGetLastError(void) {
+  return infini::capi::last_message();
+}

@@ -37,7 +37,6 @@ template <class Body> infiniStatus_t on_other(infiniDevice_t number, int device,
   return status == INFINI_STATUS_SUCCESS ? status : fail(status, message);
 }
 
-
 }  // namespace
 }  // namespace infini::capi
 
@@ -46,10 +45,10 @@ using namespace infini::capi;
 #define REQUIRE(pointer) \
   if ((pointer) == nullptr) return null_pointer(__func__, #pointer)
 
-
 extern "C" {
 
-// ---- devices -----------------------------------------------------------------------------------------------
+// ---- devices
+// -----------------------------------------------------------------------------------------------
 
 infiniStatus_t infinirtInit(void) {
   infini_entry *entry;
@@ -137,7 +136,8 @@ infiniStatus_t infinirtDeviceSynchronize(void) {
   return on_device([](const infini_runtime &runtime) { return runtime.synchronize(); });
 }
 
-// ---- streams and events ------------------------------------------------------------------------------------
+// ---- streams and events
+// ------------------------------------------------------------------------------------
 
 infiniStatus_t infinirtStreamCreate(infinirtStream_t *stream_ptr) {
   REQUIRE(stream_ptr);
@@ -156,7 +156,8 @@ infiniStatus_t infinirtStreamSynchronize(infinirtStream_t stream) {
 infiniStatus_t infinirtStreamWaitEvent(infinirtStream_t stream, infinirtEvent_t event) {
   REQUIRE(event);
   return on_device([&](const infini_runtime &runtime) {
-    return enqueue(stream, [=, &runtime](infinirtStream_t on) { return runtime.stream_wait_event(on, event); });
+    return enqueue(stream,
+                   [=, &runtime](infinirtStream_t on) { return runtime.stream_wait_event(on, event); });
   });
 }
 
@@ -206,7 +207,8 @@ infiniStatus_t infinirtEventElapsedTime(float *ms_ptr, infinirtEvent_t start, in
   return on_device([&](const infini_runtime &runtime) { return runtime.event_elapsed(start, end, ms_ptr); });
 }
 
-// ---- memory ------------------------------------------------------------------------------------------------
+// ---- memory
+// ------------------------------------------------------------------------------------------------
 
 infiniStatus_t infinirtMalloc(void **p_ptr, size_t size) {
   REQUIRE(p_ptr);
@@ -275,9 +277,8 @@ infiniStatus_t infinirtMemsetAsync(void *ptr, int value, size_t count, infinirtS
   if (count == 0) return INFINI_STATUS_SUCCESS;
   REQUIRE(ptr);
   return on_device([&](const infini_runtime &runtime) {
-    return enqueue(stream, [=, &runtime](infinirtStream_t on) {
-      return runtime.memset_async(ptr, value, count, on);
-    });
+    return enqueue(
+        stream, [=, &runtime](infinirtStream_t on) { return runtime.memset_async(ptr, value, count, on); });
   });
 }
 
@@ -290,7 +291,8 @@ infiniStatus_t infinirtMemset(void *ptr, int value, size_t count) {
   });
 }
 
-// ---- graphs ------------------------------------------------------------------------------------------------
+// ---- graphs
+// ------------------------------------------------------------------------------------------------
 
 infiniStatus_t infinirtStreamBeginCapture(infinirtStream_t stream, infinirtStreamCaptureMode_t mode) {
   return on_device([&](const infini_runtime &runtime) {
@@ -336,7 +338,8 @@ infiniStatus_t infinirtGraphExecDestroy(infinirtGraphExec_t graph_exec) {
 infiniStatus_t infinirtGraphLaunch(infinirtGraphExec_t graph_exec, infinirtStream_t stream) {
   REQUIRE(graph_exec);
   return on_device([&](const infini_runtime &runtime) {
-    return runtime.graph_launch ? runtime.graph_launch(graph_exec, stream) : record_launch(graph_exec, stream);
+    return runtime.graph_launch ? runtime.graph_launch(graph_exec, stream)
+                                : record_launch(graph_exec, stream);
   });
 }
 

@@ -30,21 +30,21 @@ typedef struct { /* made by one rank, carried to the others by the user */
 extern "C" {
 #endif
 
-/* Counts are elements. Collectives only enqueue on the stream; sendbuf == recvbuf is allowed where both have the
- * same size. Where a vendor has no such collective, INFINI_STATUS_NOT_IMPLEMENTED. */
+/* Counts are elements. Collectives only enqueue on the stream; sendbuf == recvbuf is allowed where both have
+ * the same size. Where a vendor has no such collective, INFINI_STATUS_NOT_IMPLEMENTED. */
 
-INFINI_API infiniStatus_t infinicclCommInitAll(infiniDevice_t device_type, infinicclComm_t *comms, int ndevice,
-                                               const int *device_ids);
+INFINI_API infiniStatus_t infinicclCommInitAll(infiniDevice_t device_type, infinicclComm_t *comms,
+                                               int ndevice, const int *device_ids);
 /* Of this thread's device: the id that one rank makes, and the communicator that every rank makes of it. */
 INFINI_API infiniStatus_t infinicclGetUniqueId(infinicclUniqueId_t *unique_id);
-INFINI_API infiniStatus_t infinicclCommInitRank(infinicclComm_t *comm, int nranks, infinicclUniqueId_t comm_id,
-                                                int rank);
+INFINI_API infiniStatus_t infinicclCommInitRank(infinicclComm_t *comm, int nranks,
+                                                infinicclUniqueId_t comm_id, int rank);
 INFINI_API infiniStatus_t infinicclCommDestroy(infinicclComm_t comm); /* NULL is allowed */
 INFINI_API infiniStatus_t infinicclGroupStart(infinicclComm_t comm);
 INFINI_API infiniStatus_t infinicclGroupEnd(infinicclComm_t comm);
-INFINI_API infiniStatus_t infinicclAllReduce(void *sendbuf, void *recvbuf, size_t count, infiniDtype_t dataype,
-                                             infinicclReduceOp_t op, infinicclComm_t comm,
-                                             infinirtStream_t stream);
+INFINI_API infiniStatus_t infinicclAllReduce(void *sendbuf, void *recvbuf, size_t count,
+                                             infiniDtype_t dataype, infinicclReduceOp_t op,
+                                             infinicclComm_t comm, infinirtStream_t stream);
 INFINI_API infiniStatus_t infinicclReduce(const void *sendbuf, void *recvbuf, size_t count,
                                           infiniDtype_t datatype, infinicclReduceOp_t op, int root,
                                           infinicclComm_t comm, infinirtStream_t stream);

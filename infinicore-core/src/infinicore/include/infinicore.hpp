@@ -124,17 +124,22 @@ inline size_t size_of(infiniDtype_t dtype) {
     case INFINI_DTYPE_U16:
     case INFINI_DTYPE_F16:
     case INFINI_DTYPE_BF16:
-    case INFINI_DTYPE_C16: return 2;
+    case INFINI_DTYPE_C16:
+      return 2;
     case INFINI_DTYPE_I32:
     case INFINI_DTYPE_U32:
     case INFINI_DTYPE_F32:
-    case INFINI_DTYPE_C32: return 4;
+    case INFINI_DTYPE_C32:
+      return 4;
     case INFINI_DTYPE_I64:
     case INFINI_DTYPE_U64:
     case INFINI_DTYPE_F64:
-    case INFINI_DTYPE_C64: return 8;
-    case INFINI_DTYPE_C128: return 16;
-    default: return 1;
+    case INFINI_DTYPE_C64:
+      return 8;
+    case INFINI_DTYPE_C128:
+      return 16;
+    default:
+      return 1;
   }
 }
 
@@ -203,9 +208,7 @@ class Tensor {
     return made;
   }
 
-  void *data() const {
-    return static_cast<char *>(memory_.get()) + offset_ * ptrdiff_t(size_of(dtype_));
-  }
+  void *data() const { return static_cast<char *>(memory_.get()) + offset_ * ptrdiff_t(size_of(dtype_)); }
   size_t ndim() const { return shape_.size(); }
   const std::vector<size_t> &shape() const { return shape_; }
   const std::vector<ptrdiff_t> &strides() const { return strides_; }
@@ -248,7 +251,8 @@ class Tensor {
   }
 
   // Shape, strides and dtype for the C API; destroyed with the result.
-  std::unique_ptr<InfiniopTensorDescriptor, infiniStatus_t (*)(infiniopTensorDescriptor_t)> descriptor() const {
+  std::unique_ptr<InfiniopTensorDescriptor, infiniStatus_t (*)(infiniopTensorDescriptor_t)> descriptor()
+      const {
     infiniopTensorDescriptor_t made = nullptr;
     check(infiniopCreateTensorDescriptor(&made, ndim(), shape_.data(), strides_.data(), dtype_));
     return {made, infiniopDestroyTensorDescriptor};
@@ -268,7 +272,8 @@ class Graph {
   std::shared_ptr<void> graph_, exec_;
 
  public:
-  static void begin(const Stream &stream, infinirtStreamCaptureMode_t mode = INFINIRT_STREAM_CAPTURE_MODE_RELAXED) {
+  static void begin(const Stream &stream,
+                    infinirtStreamCaptureMode_t mode = INFINIRT_STREAM_CAPTURE_MODE_RELAXED) {
     check(infinirtStreamBeginCapture(stream.get(), mode));
   }
   static Graph end(const Stream &stream) {
@@ -310,7 +315,9 @@ using TensorHandle = decltype(std::declval<const Tensor &>().descriptor());
 inline TensorHandle describe(const Tensor *tensor) {
   return tensor ? tensor->descriptor() : TensorHandle(nullptr, infiniopDestroyTensorDescriptor);
 }
-inline void *address(const Tensor *tensor) { return tensor ? tensor->data() : nullptr; }
+inline void *address(const Tensor *tensor) {
+  return tensor ? tensor->data() : nullptr;
+}
 
 // An operator's descriptor; destroyed by the operator's own function.
 using Descriptor = std::unique_ptr<InfiniopDescriptor, infiniStatus_t (*)(InfiniopDescriptor *)>;

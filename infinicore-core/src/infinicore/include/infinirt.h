@@ -64,8 +64,8 @@ typedef struct {
 extern "C" {
 #endif
 
-/* Every function acts on the device that infinirtSetDevice chose on the calling thread (CPU 0 where none was),
- * and returns INFINI_STATUS_SUCCESS, or a status whose reason infiniGetLastError() says. */
+/* Every function acts on the device that infinirtSetDevice chose on the calling thread (CPU 0 where none
+ * was), and returns INFINI_STATUS_SUCCESS, or a status whose reason infiniGetLastError() says. */
 
 INFINI_API infiniStatus_t infinirtInit(void);
 /* count_array has INFINI_DEVICE_TYPE_COUNT entries; a vendor that cannot be used has 0 devices. */
