@@ -11,6 +11,10 @@
 #include <memory>
 #include <new>
 
+namespace infini::capi {
+class Call;
+}
+
 using infini::capi::Given;
 using infini::capi::Layout;
 using infini::capi::Operator;
@@ -31,9 +35,10 @@ struct InfiniopDescriptor {
   infini_operator kernel;  // a copy: a kernel that is put in its place later does not know this plan
   infini_descriptor plan;
   uint64_t workspace;
-  std::vector<Given> given;     // as create was called
-  std::vector<Given> resolved;  // what followed from it
-  bool late;                    // something follows only from what execute is given
+  std::vector<Given> given;                           // as create was called
+  std::vector<Given> resolved;                        // what followed from it
+  std::shared_ptr<const infini::capi::Call> planned;  // what follows, as the kernel wants it, without memory
+  bool late;                                          // something follows only from what execute is given
   // A graph that recorded a call keeps the descriptor until it dies.
   std::atomic<int> users;
 };
@@ -104,6 +109,8 @@ int64_t count_behind(const Argument *arguments, int total, int i, const Passed *
     if (arguments[k].meaning == Argument::count) return given[k].integer;
   return 0;
 }
+
+}  // namespace
 
 // ---- the arguments of a kernel
 // -----------------------------------------------------------------------------
@@ -177,6 +184,8 @@ class Call {
   }
 };
 
+namespace {
+
 void release(const InfiniopDescriptor *descriptor) {
   auto *mine = const_cast<InfiniopDescriptor *>(descriptor);
   if (--mine->users != 0) return;
@@ -230,8 +239,14 @@ std::vector<Given> read_create(const Operator &op, const Passed *passed) {
 
 // Whether checks or layouts wait for what only execute is given.
 bool is_late(const Operator &op, const std::vector<Given> &given) {
-  for (int i = 0; i < op.slot_count; ++i)
-    if (given[size_t(i)].deferred || (op.slots[i].is_size && !given[size_t(i)].value)) return true;
+  if (op.guard >= 0) return true;
+  for (int i = 0; i < op.slot_count; ++i) {
+    const bool unknown = !op.slots[i].is_tensor() && !given[size_t(i)].value;
+    if (given[size_t(i)].deferred || (unknown && (op.slots[i].is_size || op.slots[i].kind == Kind::integers)))
+      return true;
+  }
+  for (int k = 0; k < op.execute_count; ++k)
+    if (op.execute[k].meaning != Argument::value && op.execute[k].meaning != Argument::count) return true;
   return false;
 }
 
@@ -405,6 +420,85 @@ void make_returned(const InfiniopDescriptor &descriptor, std::vector<Given> &slo
   }
 }
 
+// Whether a value of execute is the one that create was given.
+bool agrees(const Argument &argument, const Slot &slot, const Value &before, const Passed &passed,
+            int64_t count) {
+  switch (slot.kind) {
+    case Kind::real:
+      return before.real == passed.real;
+    case Kind::boolean:
+      return before.truth() == (passed.integer != 0);
+    case Kind::integers:
+      if (int64_t(before.items.size()) != count || (count > 0 && passed.pointer == nullptr)) return false;
+      for (int64_t i = 0; i < count; ++i)
+        if (before.items[size_t(i)].integer != (argument.width == 4
+                                                    ? static_cast<const int32_t *>(passed.pointer)[i]
+                                                    : static_cast<const int64_t *>(passed.pointer)[i]))
+          return false;
+      return true;
+    default:
+      return before.integer == passed.integer;
+  }
+}
+
+// A call of which create knew all but addresses and plain values: nothing is allocated or worked out.
+infiniStatus_t execute_known(const InfiniopDescriptor &descriptor, void *workspace, const Passed *passed,
+                             infinirtStream_t stream) {
+  const Operator &op = *descriptor.op;
+  infini_slot slots[max_slots];
+  infini_tensor views[max_slots];
+  std::vector<std::vector<infini_tensor>> items;  // of lists
+  infini_tensor_list lists[max_slots];
+  std::memcpy(slots, descriptor.planned->slots, size_t(op.slot_count) * sizeof(infini_slot));
+  for (int k = 0; k < op.execute_count; ++k) {
+    const Argument &argument = op.execute[k];
+    if (argument.meaning != Argument::value) continue;
+    const int i = argument.slot;
+    const Slot &slot = op.slots[i];
+    if (slot.kind == Kind::tensors) {
+      require(passed[k].pointer, op.name, argument.name);
+      auto &views_of =
+          items.emplace_back(slots[i].tensors->items, slots[i].tensors->items + slots[i].tensors->count);
+      for (size_t n = 0; n < views_of.size(); ++n) {
+        views_of[n].data = const_cast<void *>(static_cast<const void *const *>(passed[k].pointer)[n]);
+        if (views_of[n].data == nullptr && descriptor.resolved[size_t(i)].tensors[n].count() != 0)
+          require(nullptr, op.name, slot.c_name);
+      }
+      lists[i] = {int64_t(views_of.size()), views_of.data()};
+      slots[i].tensors = &lists[i];
+    } else if (slot.is_tensor()) {
+      if (slots[i].tensor == nullptr) continue;  // absent
+      views[i] = *slots[i].tensor;
+      views[i].data = const_cast<void *>(passed[k].pointer);
+      if (views[i].data == nullptr && descriptor.resolved[size_t(i)].tensors[0].count() != 0)
+        require(nullptr, op.name, slot.c_name);
+      slots[i].tensor = &views[i];
+    } else if (const auto &before = descriptor.given[size_t(i)].value; before) {
+      const int64_t count =
+          slot.kind == Kind::integers ? count_behind(op.execute, op.execute_count, k, passed) : 0;
+      if (!agrees(argument, slot, *before, passed[k], count))
+        refuse(INFINI_STATUS_BAD_PARAM, std::string(op.name) + ": " + argument.name + "=" +
+                                            written(value_of(op, argument, passed[k], count)) +
+                                            ", but the descriptor was created with " + written(*before));
+    } else if (slot.kind == Kind::real) {
+      slots[i].f64 = passed[k].real;
+    } else if (slot.kind == Kind::boolean) {
+      slots[i].i64 = passed[k].integer != 0;
+    } else {
+      if (slot.kind != Kind::integer) convert(op, slot, Value::of(passed[k].integer));  // throws if unknown
+      slots[i].i64 = passed[k].integer;
+    }
+  }
+  check(registry().activate(descriptor.entry, descriptor.device_id), op.name);
+  const auto run = [&](void *memory) {
+    check(descriptor.kernel.execute(descriptor.plan, memory, descriptor.workspace, slots, stream), op.name);
+    return INFINI_STATUS_SUCCESS;
+  };
+  if (op.has_workspace || descriptor.workspace == 0) return run(workspace);
+  Scratch scratch(*registry().table(descriptor.entry)->runtime, descriptor.workspace, stream, op.name);
+  return run(scratch.data());
+}
+
 // A call as a graph keeps it.
 struct Recorded {
   const InfiniopDescriptor *descriptor;
@@ -427,10 +521,11 @@ infiniStatus_t create(const Operator &op, infiniopHandle_t handle, InfiniopDescr
     check_written(op, resolved.slots);
     const infini_operator kernel = *kernel_for(op, handle->entry);
     check(registry().activate(handle->entry, handle->device_id), op.name);
-    Call call;
-    call.fill(op, resolved.slots, nullptr);
+    auto call = std::make_shared<Call>();
     infini_descriptor plan = nullptr;
-    check(kernel.create(call.slots, &plan), op.name);
+    // Moving a vector of layouts leaves their memory where it is, so the slots may point at it for good.
+    call->fill(op, resolved.slots, nullptr);
+    check(kernel.create(call->slots, &plan), op.name);
     uint64_t bytes = 0;
     if (const infiniStatus_t status = kernel.workspace(plan, &bytes)) {
       const std::string message = registry().host->message();
@@ -440,8 +535,8 @@ infiniStatus_t create(const Operator &op, infiniopHandle_t handle, InfiniopDescr
     }
     const bool late = is_late(op, given);
     *out = new InfiniopDescriptor{
-        handle->device,   handle->device_id,         handle->entry, &op, kernel, plan, bytes,
-        std::move(given), std::move(resolved.slots), late,          {1}};
+        handle->device,   handle->device_id,         handle->entry,   &op,  kernel, plan, bytes,
+        std::move(given), std::move(resolved.slots), std::move(call), late, {1}};
     return INFINI_STATUS_SUCCESS;
   });
 }
@@ -470,6 +565,8 @@ infiniStatus_t execute(const Operator &op, const InfiniopDescriptor *descriptor,
                    ", but it needs " + std::to_string(bytes));
       require(workspace, op.name, "workspace");
     }
+    if (!descriptor->late && !registry().recording(stream))
+      return execute_known(*descriptor, workspace, passed, stream);
     Arguments arguments;
     std::vector<Given> slots = descriptor->late ? descriptor->given : descriptor->resolved;
     read_execute(*descriptor, passed, slots, arguments);
