@@ -59,7 +59,7 @@ def test_version_of_what_is_installed(root: Path) -> None:
 # ---- wheels ----------------------------------------------------------------------------------------
 
 
-def test_core_holds_what_a_plug_in_needs(core_wheel: Path) -> None:
+def test_core_holds_what_plug_ins_and_c_programs_need(core_wheel: Path) -> None:
     found = set(names(core_wheel))
     include = "infinicore/include/"
     for name in (
@@ -74,6 +74,18 @@ def test_core_holds_what_a_plug_in_needs(core_wheel: Path) -> None:
         include + "infinicore/plugin.hpp",
         include + "infinicore/operators.h",
         include + "infinicore/operators/add.h",
+        # and a C program
+        include + "infiniop.h",
+        include + "infiniop/handle.h",
+        include + "infiniop/ops/add.h",
+        include + "infinicore.hpp",
+        include + "infiniop/operators.hpp",
+        "infinicore/lib/libinfinirt.so",
+        "infinicore/lib/libinfiniop.so",
+        "infinicore/lib/libinfiniccl.so",
+        "infinicore/lib/libinfinicore_cpu.so",
+        "infinicore/lib/pkgconfig/infinicore.pc",
+        "infinicore/lib/cmake/infinicore/infinicoreConfig.cmake",
     ):
         assert name in found
     for module in ("_backend", "_device", "_dispatch", "_dtype", "_storage", "_tensor"):
@@ -99,7 +111,7 @@ def test_core_has_a_size_budget(core_wheel: Path) -> None:
 def test_libraries_need_only_the_system(core_wheel: Path, tmp_path: Path) -> None:
     """Shared objects find each other beside themselves, and nothing of the machine that built them."""
     allowed = re.compile(
-        r"(libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|libgomp|ld-linux[\w-]*|libdnnl)\.so\b"
+        r"(libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|libgomp|ld-linux[\w-]*|libdnnl|libinfinirt|libinfinicore_\w+)\.so\b"
     )
     with zipfile.ZipFile(core_wheel) as archive:
         archive.extractall(tmp_path)
