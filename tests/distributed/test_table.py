@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import infinicore as ic
-from infinicore.testing.sim.tables import Tables
+from infinicore.testing.tables import Tables
 
 F32, C64, SUM, MAX = 13, 17, 0, 2
 BUFFER, COMM = (ctypes.c_float * 4)(1, 2, 3, 4), (ctypes.c_void_p * 1)()
