@@ -349,10 +349,12 @@ def test_true_is_not_one():
 
 
 def test_int_beyond_64_bits():
-    with pytest.raises(OverflowError):
-        seen(i=2**63)
-    with pytest.raises(OverflowError):
-        seen(si=-(2**63) - 1)
+    for name, value in (("i", 2**63), ("si", -(2**63) - 1), ("st", (1, 2**70)), ("f", 10**400)):
+        with pytest.raises(
+            ic.InvalidArgument, match=rf"everything: {name}={value if name != 'st' else 2**70}"
+        ):
+            seen(**{name: value})
+    seen(f=2**70)  # a float of its own
 
 
 # ---- more slots and items than the inline arrays hold ------------------------------------------------

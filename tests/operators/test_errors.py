@@ -213,6 +213,38 @@ def test_index_out_of_range(name: str, tensor: str, limit: int, wrong: int) -> N
     assert name in message and str(wrong) in message and str(limit) in message
 
 
+STRANGERS = (None, "x", 1.5, object(), [None], ic.float16)
+#: Functions over operators, and constructors, that look at an argument before an operator does.
+FUNCTIONS = {
+    "clip": lambda x: ic.clip(x, 0, 1),
+    "max": ic.max,
+    "min": ic.min,
+    "split": lambda x: ic.split(x, 2),
+    "split, sizes": lambda n: ic.split(ic.zeros((4,), dtype=ic.float32, device="cpu"), n),
+    "stack": ic.stack,
+    "to_numpy": ic.interop.to_numpy,
+    "to_torch": ic.interop.to_torch,
+    "zeros_like": ic.zeros_like,
+    "Conv1d": lambda n: ic.nn.Conv1d(n, 4, 3),
+    "Conv2d, groups": lambda n: ic.nn.Conv2d(4, 4, 3, groups=n),
+    "Conv2d, kernel": lambda n: ic.nn.Conv2d(4, 4, n),
+    "Embedding": lambda x: ic.nn.Embedding(2, 2, _weight=x if x is not None else 1),
+    "LayerNorm": ic.nn.LayerNorm,
+    "RMSNorm": ic.nn.RMSNorm,
+    "RoPE": lambda n: ic.nn.RoPE(n, 1e4, 2),
+    "TransformerBlock": lambda n: ic.nn.TransformerBlock(n, 8, 2),
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_over_operators_name_what_is_wrong(name: str, stranger: object) -> None:
+    if name == "to_torch":
+        pytest.importorskip("torch")
+    with pytest.raises(ic.Error, match=name.partition(",")[0]):
+        FUNCTIONS[name](stranger)
+
+
 def test_output_that_overlaps_itself() -> None:
     x = ic.ones((4, 4), dtype=ic.float32, device="cpu")
     out = ic.empty((4,), dtype=ic.float32, device="cpu").expand((4, 4))

@@ -4,7 +4,7 @@
 cimport cython
 from cpython.bool cimport PyBool_Check
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check, PyFloat_CheckExact
-from cpython.long cimport PyLong_AsDouble, PyLong_AsLongLong, PyLong_Check, PyLong_CheckExact
+from cpython.long cimport PyLong_Check, PyLong_CheckExact
 from cpython.object cimport PyObject, PyTypeObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from cpython.tuple cimport PyTuple_CheckExact, PyTuple_GET_ITEM, PyTuple_GET_SIZE
@@ -55,6 +55,7 @@ cdef extern from *:
 cdef extern from "Python.h":
     Py_ssize_t PyVectorcall_NARGS(size_t count) noexcept
     bint PyObject_TypeCheck(PyObject *value, PyTypeObject *type) noexcept
+    long long PyLong_AsLongLongAndOverflow(object value, int *overflow) except? -1
     PyTypeObject *Py_TYPE(PyObject *value) noexcept
     PyObject *Py_True
     PyObject *Py_False
@@ -509,11 +510,15 @@ cdef class Operator:
     cdef int take_scalar(self, Frame *frame, int position, PyObject *value) except -1:
         cdef Parameter *p = &self.parameters[position]
         cdef infini_slot *slot = &frame.slots[p.slot]
+        cdef int overflow = 0
         if p.kind == CALL_FLOAT:
             if PyFloat_CheckExact(<object> value):
                 slot.f64 = PyFloat_AS_DOUBLE(<object> value)
             elif PyLong_CheckExact(<object> value):
-                slot.f64 = PyLong_AsDouble(<object> value)
+                slot.i64 = PyLong_AsLongLongAndOverflow(<object> value, &overflow)
+                if overflow:
+                    return self.take_other(frame, position, <object> value)
+                slot.f64 = <double> slot.i64
             else:
                 return self.take_other(frame, position, <object> value)
             if p.keyed:
@@ -522,7 +527,9 @@ cdef class Operator:
             return 0
         if (p.kind == CALL_INT and PyLong_CheckExact(<object> value)) or (
                 p.kind == CALL_ENUM and <PyObject *> Py_TYPE(value) == p.type):
-            slot.i64 = PyLong_AsLongLong(<object> value)
+            slot.i64 = PyLong_AsLongLongAndOverflow(<object> value, &overflow)
+            if overflow:
+                return self.take_other(frame, position, <object> value)
             if p.keyed:
                 push(frame, TAG_INT)
                 push(frame, <uint64_t> slot.i64)
@@ -552,15 +559,20 @@ cdef class Operator:
         return 0
 
     cdef bint push_value(self, Frame *frame, object value) except -1:
-        """Write a scalar into the key as the caller wrote it; False if it is of no known type."""
+        """Write a scalar into the key as the caller wrote it; False if it is of no known type or too large."""
+        cdef int overflow = 0
+        cdef long long number
         if value is None:
             push(frame, TAG_NONE)
         elif PyBool_Check(value):
             push(frame, TAG_BOOL)
             push(frame, value is True)
         elif PyLong_Check(value):
+            number = PyLong_AsLongLongAndOverflow(value, &overflow)
+            if overflow:
+                return False  # `schema.convert` says so
             push(frame, TAG_INT)
-            push(frame, <uint64_t> PyLong_AsLongLong(value))
+            push(frame, <uint64_t> number)
         elif PyFloat_Check(value):
             push(frame, TAG_FLOAT)
             push(frame, float_bits(PyFloat_AS_DOUBLE(value)))
@@ -572,9 +584,10 @@ cdef class Operator:
             push(frame, len(value))
             for item in value:
                 if not self.push_value(frame, item):
-                    if not hasattr(item, "__index__"):
-                        return False  # `schema.convert` says what is wrong, and with which argument
-                    self.push_value(frame, item.__index__())  # NumPy's integers, for one
+                    # NumPy's integers, for one. Of others `schema.convert` says what is wrong.
+                    if (PyLong_Check(item) or not hasattr(item, "__index__")
+                            or not self.push_value(frame, item.__index__())):
+                        return False
         else:
             return False
         return True

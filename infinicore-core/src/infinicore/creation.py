@@ -15,6 +15,7 @@ from infinicore._tensor import (
     store_range,
     strided_empty,
 )
+from infinicore.arguments import require_tensors
 from infinicore.errors import ArgumentTypeError, InvalidArgument
 from infinicore.interop import from_dlpack, from_numpy, from_torch
 
@@ -100,9 +101,9 @@ def full(
 
 
 def _like(name: str, input: Tensor, dtype: _AnyDType | None, device: _AnyDevice | None) -> Tensor:
-    if not isinstance(input, Tensor):
-        raise ArgumentTypeError(f"{name}: input: expected an infinicore.Tensor, got {type(input).__name__}")
-    return empty_named(name, input.shape, dtype or input.dtype, device or input.device, False)
+    require_tensors(name, input=input)
+    dtype, device = (input.dtype if dtype is None else dtype), (input.device if device is None else device)
+    return empty_named(name, input.shape, dtype, device, False)
 
 
 def empty_like(input: Tensor, *, dtype: _AnyDType | None = None, device: _AnyDevice | None = None) -> Tensor:
@@ -289,7 +290,7 @@ def from_list(data: Any, *, dtype: _AnyDType | None = None, device: _AnyDevice |
         if not level:
             raise InvalidArgument(f"from_list: Input data cannot be empty, got {data!r:.80}")
         level = level[0]
-    result = from_nested(data, shape, dtype or _common_dtype(data))
+    result = from_nested(data, shape, _common_dtype(data) if dtype is None else dtype)
     return result if device is None else result.to(device=device)
 
 

@@ -9,6 +9,7 @@ import sys
 from infinicore import _dtype, utils
 from infinicore._dlpack import from_dlpack
 from infinicore._tensor import Tensor, from_memory, host_tensor, reinterpret
+from infinicore.arguments import require_tensors
 from infinicore.errors import ArgumentTypeError, DTypeError, InvalidArgument
 
 TYPE_CHECKING = False
@@ -43,6 +44,7 @@ def to_numpy(tensor: Tensor) -> Any:
     """
     import numpy
 
+    require_tensors("to_numpy", tensor=tensor)
     host = host_tensor(tensor)
     if host.dtype.name not in _CARRIED:
         return numpy.asarray(memoryview(host))
@@ -88,6 +90,7 @@ def to_torch(tensor: Tensor) -> Any:
     """
     import torch
 
+    require_tensors("to_torch", tensor=tensor)
     try:
         target = utils.to_torch_dtype(tensor.dtype)
     except ValueError as error:
@@ -168,7 +171,8 @@ def from_numpy(data: Any, *, dtype: _AnyDType | None = None, device: _AnyDevice 
         data = numpy.ascontiguousarray(data)  # fields of a structure: strides between two elements
         return from_numpy(data, dtype=dtype, device=device)
     shared = from_memory(data.ctypes.data, data.shape, steps, own, "cpu", data, "from_numpy")
-    return shared.to(dtype=dtype or own, device=device or "cpu", copy=True)
+    dtype, device = (own if dtype is None else dtype), ("cpu" if device is None else device)
+    return shared.to(dtype=dtype, device=device, copy=True)
 
 
 def from_torch(torch_tensor: Any) -> Tensor:

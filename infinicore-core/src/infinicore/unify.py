@@ -84,26 +84,35 @@ def convert(schema: Schema, p: Parameter, value: Any) -> Any:
     try:
         if p.kind == "float":
             if not isinstance(value, (str, bytes)):
-                return float(value)
+                return _in_range(schema, p, value, float(value))
         elif p.kind == "int":
             if not isinstance(value, bool):
-                return index(value)
+                return _in_range(schema, p, value, index(value))
         elif p.kind == "bool":
             # NumPy's bool is no bool, and an int that is neither 0 nor 1 is a mistake.
             if isinstance(value, bool) or type(value).__name__ in ("bool_", "bool"):
                 return bool(value)
         elif p.kind == "ints":
-            return tuple(index(item) for item in value)
+            return tuple(_in_range(schema, p, item, index(item)) for item in value)
         elif p.kind == "enum":
             return _member(schema, p, value)
         else:
             return _dtype_name(value)
+    except OverflowError:  # of float()
+        return _in_range(schema, p, value, value)
     except (TypeError, ValueError, KeyError) as error:
         if isinstance(error, InvalidArgument):
             raise
     wanted = _WANTED.get(p.kind) or f"a {p.enum.__name__}"
     name, type_name = _name(schema, p), type(value).__name__
     raise ArgumentTypeError(f"{schema.call.name}: {name} must be {wanted}, got {value!r} ({type_name})")
+
+
+def _in_range(schema: Schema, p: Parameter, value: Any, number: Any) -> Any:
+    """`number`, unless it is an integer that no slot can hold."""
+    if isinstance(number, int) and not -(2**63) <= number < 2**63:
+        raise InvalidArgument(f"{schema.call.name}: {_name(schema, p)}={value} does not fit into 64 bits")
+    return number
 
 
 def _name(schema: Schema, p: Parameter) -> str:

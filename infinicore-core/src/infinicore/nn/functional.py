@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import infinicore
 from infinicore import ops
 from infinicore._tensor import Tensor
+from infinicore.arguments import require_integers, require_tensors
 from infinicore.errors import ArgumentTypeError, InvalidArgument, ShapeError
 from infinicore.ops import (
     RopeAlgo,
@@ -423,7 +424,7 @@ def random_sample(
     >>> ic.nn.functional.random_sample(logits, 0.5, topp=0.9, topk=2, temperature=1.0).item()
     1
     """
-    _check_tensors("random_sample", logits=logits)
+    require_tensors("random_sample", logits=logits)
     if logits.ndim not in (1, 2):
         raise ShapeError(f"random_sample: logits must have 1 or 2 dimensions, got {logits.ndim}")
     rows = logits.shape[0] if logits.ndim == 2 else 1
@@ -491,14 +492,6 @@ def refuse_training(
         raise InvalidArgument(f"{name}: Unsupported parameters. {given} only matter for training")
 
 
-def _check_tensors(name: str, **arguments: Tensor | None) -> None:
-    """Refuse what is no tensor, as the operators do, before anything here looks at its shape."""
-    for argument, value in arguments.items():
-        if value is not None and not isinstance(value, Tensor):
-            kind = f"{type(value).__module__}.{type(value).__name__}".removeprefix("builtins.")
-            raise ArgumentTypeError(f"{name}: {argument} must be an infinicore.Tensor, not {kind}")
-
-
 def _normalized_sizes(
     name: str,
     input: Tensor,
@@ -507,13 +500,29 @@ def _normalized_sizes(
     bias: Tensor | None = None,
 ) -> list[int]:
     """Return `normalized_shape` as a list, after checking the arguments of a normalisation with it."""
-    _check_tensors(name, input=input, weight=weight, bias=bias)
-    sizes = [normalized_shape] if isinstance(normalized_shape, int) else list(normalized_shape)
-    for argument, tensor in (("weight", weight), ("bias", bias)):
-        if tensor is not None and sizes != tensor.shape:
+    parameters = {argument: t for argument, t in (("weight", weight), ("bias", bias)) if t is not None}
+    require_tensors(name, input=input, **parameters)
+    sizes = list(sizes_of(name, normalized_shape))
+    for argument, tensor in parameters.items():
+        if sizes != tensor.shape:
             raise ShapeError(f"{name}: normalized_shape is {sizes}, but {argument} has shape {tensor.shape}")
     if not sizes or sizes != input.shape[-len(sizes) :]:
         raise ShapeError(f"{name}: normalized_shape is {sizes}, but input has shape {input.shape}")
+    return sizes
+
+
+def sizes_of(name: str, normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Return what `normalized_shape` names: one size, or several."""
+    if isinstance(normalized_shape, int):
+        return (normalized_shape,)
+    try:
+        sizes = tuple(normalized_shape)
+    except TypeError:
+        raise ArgumentTypeError(
+            f"{name}: normalized_shape must be an int or a sequence of ints, got {normalized_shape!r}"
+        ) from None
+    for size in sizes:
+        require_integers(name, normalized_shape=size)
     return sizes
 
 
@@ -541,7 +550,7 @@ def _conv(
     groups: int,
     out: Tensor | None,
 ) -> Tensor:
-    _check_tensors(name, input=input, weight=weight, bias=bias, out=out)
+    require_tensors(name, input=input, weight=weight)
     if weight.ndim != dims + 2 or input.ndim not in (dims + 1, dims + 2):
         raise ShapeError(
             f"{name}: input has {input.ndim} dimensions and weight {weight.ndim}, expected {dims + 2} "

@@ -2,6 +2,7 @@
 # Two-operand ones broadcast as NumPy does; the output has the broadcast shape.
 """Elementwise operators."""
 
+from infinicore.arguments import require_tensors
 from infinicore.errors import ArgumentTypeError
 from infinicore.schema import C, Elements, In, Out, Tensor, np, operator
 
@@ -498,6 +499,7 @@ def clip(
     >>> ic.clip(ic.from_list([-1.5, 0.25, 1.5]), 0, 1).tolist()
     [0.0, 0.25, 1.0]
     """
+    require_tensors("clip", x=x)
     bounds = {"min_val": min_val, "max_val": max_val}
     given = {name: bound for name, bound in bounds.items() if bound is not None}
     tensors = [name for name, bound in given.items() if hasattr(bound, "data_ptr")]

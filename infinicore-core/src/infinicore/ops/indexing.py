@@ -4,7 +4,8 @@
 
 from enum import IntEnum
 
-from infinicore.errors import DTypeError, InvalidArgument, ShapeError
+from infinicore.arguments import require_integers, require_tensors
+from infinicore.errors import ArgumentTypeError, DTypeError, InvalidArgument, ShapeError
 from infinicore.schema import (
     VARIABLES,
     C,
@@ -202,7 +203,12 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0, *, out: Tens
     >>> ic.stack([ic.from_list([1, 2]), ic.from_list([3, 4])], dim=1).tolist()
     [[1, 3], [2, 4]]
     """
-    tensors = list(tensors)
+    if not isinstance(tensors, (list, tuple)):
+        raise ArgumentTypeError(
+            f"stack: tensors must be a list or tuple of infinicore.Tensor, not {type(tensors).__name__}"
+        )
+    require_integers("stack", dim=dim)
+    require_tensors("stack", **{f"tensors[{i}]": tensor for i, tensor in enumerate(tensors)})
     if not tensors:
         raise InvalidArgument("stack: tensors has 0 tensors, but must have at least 1")
     first = tensors[0]
@@ -249,6 +255,8 @@ def split(
     >>> [piece.tolist() for piece in ic.split(ic.from_list([1, 2, 3, 4, 5]), 2)]
     [[1, 2], [3, 4], [5]]
     """
+    require_tensors("split", tensor=tensor)
+    require_integers("split", dim=dim)
     axis = canonical_axis("split", "dim", dim, "tensor", tensor.ndim)
     total = tensor.shape[axis]
     if isinstance(split_size_or_sections, int):
@@ -260,7 +268,15 @@ def split(
             )
         sizes = [min(size, total - start) for start in range(0, total, size)] if total else [0]
     else:
+        if not isinstance(split_size_or_sections, (list, tuple)):
+            kind = type(split_size_or_sections).__name__
+            raise ArgumentTypeError(
+                "split: split_size_or_sections must be an int or a list or tuple of ints, got "
+                f"{split_size_or_sections!r} ({kind})"
+            )
         sizes = list(split_size_or_sections)
+        for size in sizes:
+            require_integers("split", split_size_or_sections=size)
         if any(size < 0 for size in sizes) or sum(sizes) != total:
             raise InvalidArgument(
                 f"split: split_size_or_sections={sizes} must be sizes that add up to {total}, the size of "

@@ -2,6 +2,7 @@
 # Dimensions may be negative in calls; kernels see them counted from the front.
 """Reductions."""
 
+from infinicore.arguments import require_tensors
 from infinicore.errors import InvalidArgument, ShapeError
 from infinicore.schema import C, In, Out, Static, Tensor, canonical_axis, np, operator
 
@@ -765,6 +766,7 @@ def max(
     """
     if dim is not None:
         return max_along(input, dim, keepdim, out=out)
+    require_tensors("max", input=input)
     _require_elements("max", input.shape, range(input.ndim), "maximum")
     return amax(input, None, keepdim, out=out)
 
@@ -852,6 +854,7 @@ def min(
     """
     if dim is not None:
         return min_along(input, dim, keepdim, out=out)
+    require_tensors("min", input=input)
     _require_elements("min", input.shape, range(input.ndim), "minimum")
     return amin(input, None, keepdim, out=out)
 

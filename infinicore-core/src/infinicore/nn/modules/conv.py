@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, ClassVar
 
+from infinicore.arguments import require_integers
 from infinicore.errors import InvalidArgument
 from infinicore.nn import functional
 from infinicore.nn.modules.module import Module, empty_parameter
@@ -42,6 +43,7 @@ class _Conv(Module):
         kind = type(self).__name__
         if padding_mode != "zeros":
             raise InvalidArgument(f"{kind}: padding_mode is {padding_mode!r}, only 'zeros' is supported")
+        require_integers(kind, in_channels=in_channels, out_channels=out_channels, groups=groups)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
             if groups < 1 or channels % groups:
                 raise InvalidArgument(f"{kind}: {name}={channels} is no multiple of groups={groups}")
@@ -57,7 +59,7 @@ class _Conv(Module):
 
     def _each(self, name: str, value: int | Sequence[int]) -> tuple[int, ...]:
         """Spread one number over the spatial dimensions."""
-        values = (value,) * self._dims if isinstance(value, int) else tuple(value)
+        values = tuple(value) if isinstance(value, Sequence) else (value,) * self._dims
         if len(values) != self._dims or not all(isinstance(number, int) for number in values):
             raise InvalidArgument(
                 f"{type(self).__name__}: {name}={value!r}, expected an int or {self._dims} of them"

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from infinicore.arguments import require_tensors
 from infinicore.errors import ShapeError
 from infinicore.nn import functional
 from infinicore.nn.modules.module import Module, empty_parameter
@@ -81,6 +82,7 @@ class Embedding(Module):
         if _weight is None:
             self.weight = empty_parameter(size, device, dtype)
             return
+        require_tensors("Embedding", _weight=_weight)
         if _weight.shape != size:
             raise ShapeError(f"Embedding: _weight has shape {_weight.shape}, but the table is {list(size)}")
         self.weight = Parameter(_weight.to(dtype=dtype, device=device))

@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["LayerNorm", "RMSNorm"]
 
 
-def _sizes(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:
-    return (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-
-
 class RMSNorm(Module):
     """``x / sqrt(mean(x**2) + eps) * weight`` over the last axes.
 
@@ -71,7 +67,8 @@ class RMSNorm(Module):
         if not elementwise_affine:
             raise InvalidArgument("RMSNorm: elementwise_affine=False is not supported, only True")
         super().__init__()
-        self.normalized_shape, self.eps = _sizes(normalized_shape), eps
+        self.normalized_shape = functional.sizes_of("RMSNorm", normalized_shape)
+        self.eps = eps
         self.elementwise_affine = elementwise_affine
         self.weight = filled_parameter(self.normalized_shape, 1, device, dtype)
 
@@ -128,7 +125,8 @@ class LayerNorm(Module):
         dtype: _AnyDType | None = None,
     ) -> None:
         super().__init__()
-        self.normalized_shape, self.eps = _sizes(normalized_shape), eps
+        self.normalized_shape = functional.sizes_of("LayerNorm", normalized_shape)
+        self.eps = eps
         self.elementwise_affine = elementwise_affine
         for name, value, there in (("weight", 1, True), ("bias", 0, bias)):
             there = there and elementwise_affine

@@ -8,6 +8,7 @@ import math
 from typing import TYPE_CHECKING
 
 import infinicore
+from infinicore.arguments import require_integers
 from infinicore.errors import ShapeError
 from infinicore.nn import functional
 from infinicore.nn.functional import RopeAlgo
@@ -79,6 +80,7 @@ class RoPE(Module):
         device: _AnyDevice | None = None,
         dtype: _AnyDType | None = None,
     ) -> None:
+        require_integers("RoPE", max_position_embeddings=max_position_embeddings, head_dim=head_dim)
         if head_dim % 2:
             raise OddHeadDim(f"RoPE: head_dim={head_dim}, but it must be even")
         super().__init__()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import infinicore
 from infinicore import ops
+from infinicore.arguments import require_integers
 from infinicore.errors import InvalidArgument, ShapeError
 from infinicore.nn import functional
 from infinicore.nn.modules.linear import Linear
@@ -161,6 +162,13 @@ class TransformerBlock(Module):
         dtype: _AnyDType | None = None,
     ) -> None:
         kv = num_attention_heads if num_key_value_heads is None else num_key_value_heads
+        require_integers(
+            "TransformerBlock",
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            num_attention_heads=num_attention_heads,
+            num_key_value_heads=kv,
+        )
         if num_attention_heads < 1:
             raise ShapeError(
                 f"TransformerBlock: num_attention_heads={num_attention_heads}, must be at least 1"
