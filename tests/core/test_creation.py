@@ -43,9 +43,7 @@ def test_likes():
     assert ic.ones_like(source, dtype=ic.bool).tolist() == [[True] * 3] * 2
     assert ic.full_like(source, 9).tolist() == [[9] * 3] * 2
     for make in (ic.empty_like, ic.zeros_like, ic.ones_like):
-        with pytest.raises(
-            TypeError, match=f"{make.__name__}: input: expected an infinicore.Tensor, got list"
-        ):
+        with pytest.raises(TypeError, match=f"{make.__name__}: input must be an infinicore.Tensor, not list"):
             make([1])
 
 

@@ -780,7 +780,7 @@ import infinicore.schema, infinicore.ops
 new = set(sys.modules) - before
 assert "numpy" not in new and "inspect" not in new and "typing" not in new and "dataclasses" not in new, new
 ours = {{name.split(".")[1] for name in new if name.startswith("infinicore.")}}
-assert ours == {{"schema", "ops", "errors"}}, ours
+assert ours == {{"schema", "ops", "errors", "arguments"}}, ours
 assert infinicore.ops.add is infinicore.schema.OPERATORS["add"]
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

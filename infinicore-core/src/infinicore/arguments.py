@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 from operator import index
-from typing import Any
 
 from infinicore.errors import ArgumentTypeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["require_integers", "require_tensors"]
 

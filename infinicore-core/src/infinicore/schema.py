@@ -68,6 +68,7 @@ __all__ = [
     "c_prototypes",
     "canonical_axis",
     "check_indices",
+    "dim_of_input",
     "np",
     "operator",
     "spelling",
@@ -884,6 +885,15 @@ def canonical_axis(operator: str, name: str, axis: Any, of: str, ndim: int) -> i
     if not -ndim <= number < ndim:
         raise OutOfRange(f"{operator}: {name}={number} is out of range for {of}, which has ndim={ndim}")
     return number + ndim if number < 0 else number
+
+
+def dim_of_input(operator: str) -> Callable[..., dict[str, int]]:
+    """Make the `canonical` hook of an operator whose ``dim`` is one dimension of ``input``."""
+
+    def canonical(input: Any, dim: Any) -> dict[str, int]:
+        return {"dim": canonical_axis(operator, "dim", dim, "input", input.ndim)}
+
+    return canonical
 
 
 def check_indices(operator: str, name: str, indices: Any, of: str, symbol: str, size: int) -> None:

@@ -17,18 +17,10 @@ from infinicore.schema import (
     TensorList,
     canonical_axis,
     check_indices,
+    dim_of_input,
     np,
     operator,
 )
-
-
-def _axis(operator_name):
-    """The `canonical` hook of an operator whose `dim` is one of `input`."""
-
-    def canonical(input, dim):
-        return {"dim": canonical_axis(operator_name, "dim", dim, "input", input.ndim)}
-
-    return canonical
 
 
 def _embedding_draw(draw, st):
@@ -207,7 +199,6 @@ def stack(tensors: list[Tensor] | tuple[Tensor, ...], dim: int = 0, *, out: Tens
         raise ArgumentTypeError(
             f"stack: tensors must be a list or tuple of infinicore.Tensor, not {type(tensors).__name__}"
         )
-    require_integers("stack", dim=dim)
     require_tensors("stack", **{f"tensors[{i}]": tensor for i, tensor in enumerate(tensors)})
     if not tensors:
         raise InvalidArgument("stack: tensors has 0 tensors, but must have at least 1")
@@ -256,7 +247,6 @@ def split(
     [[1, 2], [3, 4], [5]]
     """
     require_tensors("split", tensor=tensor)
-    require_integers("split", dim=dim)
     axis = canonical_axis("split", "dim", dim, "tensor", tensor.ndim)
     total = tensor.shape[axis]
     if isinstance(split_size_or_sections, int):
@@ -325,7 +315,7 @@ def _gather_draw(draw, st):
 
 @operator(
     python="gather(input, dim, index, *, out=None)",
-    canonical=_axis("gather"),
+    canonical=dim_of_input("gather"),
     errors=_gather_errors,
     draw=_gather_draw,
 )
@@ -392,7 +382,7 @@ def _index_select_draw(draw, st):
 
 @operator(
     python="index_select(input, dim, index, *, out=None)",
-    canonical=_axis("index_select"),
+    canonical=dim_of_input("index_select"),
     shape=_index_select_shape,
     draw=_index_select_draw,
 )
@@ -470,7 +460,7 @@ def _index_add_draw(draw, st):
         "output@out, input, index, source",
         suffix="",
     ),
-    canonical=_axis("index_add"),
+    canonical=dim_of_input("index_add"),
     errors=_index_add_errors,
     guard=_index_add_guard,
     draw=_index_add_draw,
@@ -579,7 +569,7 @@ def _scatter_draw(draw, st):
         "output@out, input, indices@index, updates@src",
         suffix="",
     ),
-    canonical=_axis("scatter"),
+    canonical=dim_of_input("scatter"),
     errors=_scatter_errors,
     draw=_scatter_draw,
 )

@@ -4,7 +4,7 @@
 
 from infinicore.arguments import require_tensors
 from infinicore.errors import InvalidArgument, ShapeError
-from infinicore.schema import C, In, Out, Static, Tensor, canonical_axis, np, operator
+from infinicore.schema import C, In, Out, Static, Tensor, canonical_axis, dim_of_input, np, operator
 
 
 def _reduced(shape, dims, keepdim):
@@ -44,6 +44,37 @@ def _require_elements(operator_name, shape, dims, wanted):
             raise ShapeError(
                 f"{operator_name}: input has size 0 in dimension {d}, but a {wanted} takes at least 1"
             )
+
+
+def _extreme_shape(operator_name, wanted):
+    """The `shape` hook of an operator that finds one value along any dimensions."""
+
+    def shape(input, dim, keepdim):
+        _require_elements(operator_name, input.shape, dim or range(input.ndim), wanted)
+        return _dims_shape(input, dim, keepdim)
+
+    return shape
+
+
+def _place_shape(operator_name, wanted):
+    """The `shape` hook of an operator that says where along one dimension a value is."""
+
+    def shape(input, dim, keepdim):
+        _require_elements(operator_name, input.shape, (dim,), wanted)
+        return [(_reduced(input.shape, (dim,), keepdim), "i64")]
+
+    return shape
+
+
+def _value_and_place_shape(operator_name, wanted):
+    """The `shape` hook of an operator that gives both."""
+    place = _place_shape(operator_name, wanted)
+
+    def shape(input, dim, keepdim):
+        (found,) = place(input, dim, keepdim)
+        return [(found[0], input.dtype), found]
+
+    return shape
 
 
 def _dims_draw(low):
@@ -404,16 +435,11 @@ def any(
     return np.any(input, axis=dim or None, keepdims=keepdim)
 
 
-def _amax_shape(input, dim, keepdim):
-    _require_elements("amax", input.shape, dim or range(input.ndim), "maximum")
-    return _dims_shape(input, dim, keepdim)
-
-
 @operator(
     python="amax(input, dim=None, keepdim=False, *, out=None)",
     c=_dims_c("Amax"),
     canonical=_dims_of("amax"),
-    shape=_amax_shape,
+    shape=_extreme_shape("amax", "maximum"),
     draw=_dims_draw(1),
 )
 def amax(
@@ -466,16 +492,11 @@ def amax(
     return np.max(input, axis=dim or None, keepdims=keepdim)
 
 
-def _amin_shape(input, dim, keepdim):
-    _require_elements("amin", input.shape, dim or range(input.ndim), "minimum")
-    return _dims_shape(input, dim, keepdim)
-
-
 @operator(
     python="amin(input, dim=None, keepdim=False, *, out=None)",
     c=_dims_c("Amin"),
     canonical=_dims_of("amin"),
-    shape=_amin_shape,
+    shape=_extreme_shape("amin", "minimum"),
     draw=_dims_draw(1),
 )
 def amin(
@@ -537,20 +558,11 @@ def _dim_draw(draw, st):
     }
 
 
-def _argmax_canonical(input, dim):
-    return {"dim": canonical_axis("argmax", "dim", dim, "input", input.ndim)}
-
-
-def _argmax_shape(input, dim, keepdim):
-    _require_elements("argmax", input.shape, (dim,), "maximum")
-    return [(_reduced(input.shape, (dim,), keepdim), "i64")]
-
-
 @operator(
     name="argmax",
     python="argmax(input, dim, keepdim=False, *, out=None)",
-    canonical=_argmax_canonical,
-    shape=_argmax_shape,
+    canonical=dim_of_input("argmax"),
+    shape=_place_shape("argmax", "maximum"),
     draw=_dim_draw,
 )
 def argmax_along(
@@ -610,20 +622,11 @@ def argmax(
     return out
 
 
-def _argmin_canonical(input, dim):
-    return {"dim": canonical_axis("argmin", "dim", dim, "input", input.ndim)}
-
-
-def _argmin_shape(input, dim, keepdim):
-    _require_elements("argmin", input.shape, (dim,), "minimum")
-    return [(_reduced(input.shape, (dim,), keepdim), "i64")]
-
-
 @operator(
     name="argmin",
     python="argmin(input, dim, keepdim=False, *, out=None)",
-    canonical=_argmin_canonical,
-    shape=_argmin_shape,
+    canonical=dim_of_input("argmin"),
+    shape=_place_shape("argmin", "minimum"),
     draw=_dim_draw,
 )
 def argmin_along(
@@ -683,21 +686,11 @@ def argmin(
     return out
 
 
-def _max_canonical(input, dim):
-    return {"dim": canonical_axis("max", "dim", dim, "input", input.ndim)}
-
-
-def _max_shape(input, dim, keepdim):
-    _require_elements("max", input.shape, (dim,), "maximum")
-    shape = _reduced(input.shape, (dim,), keepdim)
-    return [(shape, input.dtype), (shape, "i64")]
-
-
 @operator(
     name="max",
     python="max(input, dim, keepdim=False, *, out=None)",
-    canonical=_max_canonical,
-    shape=_max_shape,
+    canonical=dim_of_input("max"),
+    shape=_value_and_place_shape("max", "maximum"),
     draw=_dim_draw,
 )
 def max_along(
@@ -771,21 +764,11 @@ def max(
     return amax(input, None, keepdim, out=out)
 
 
-def _min_canonical(input, dim):
-    return {"dim": canonical_axis("min", "dim", dim, "input", input.ndim)}
-
-
-def _min_shape(input, dim, keepdim):
-    _require_elements("min", input.shape, (dim,), "minimum")
-    shape = _reduced(input.shape, (dim,), keepdim)
-    return [(shape, input.dtype), (shape, "i64")]
-
-
 @operator(
     name="min",
     python="min(input, dim, keepdim=False, *, out=None)",
-    canonical=_min_canonical,
-    shape=_min_shape,
+    canonical=dim_of_input("min"),
+    shape=_value_and_place_shape("min", "minimum"),
     draw=_dim_draw,
 )
 def min_along(
@@ -859,10 +842,6 @@ def min(
     return amin(input, None, keepdim, out=out)
 
 
-def _cumsum_canonical(input, dim):
-    return {"dim": canonical_axis("cumsum", "dim", dim, "input", input.ndim)}
-
-
 def _cumsum_draw(draw, st):
     shape = tuple(draw(st.lists(st.integers(0, 7), min_size=1, max_size=4)))
     return {"*s": shape, "dim": draw(st.integers(-len(shape), len(shape) - 1))}
@@ -871,7 +850,7 @@ def _cumsum_draw(draw, st):
 @operator(
     python="cumsum(input, dim, *, out=None)",
     inplace="input",
-    canonical=_cumsum_canonical,
+    canonical=dim_of_input("cumsum"),
     draw=_cumsum_draw,
 )
 def cumsum(output: Out[Tensor, "N *s"], input: In[Tensor, "N *s"], *, dim: Static[int]):

@@ -4,7 +4,7 @@
 """Sorting operators."""
 
 from infinicore.errors import OutOfRange
-from infinicore.schema import C, In, Out, Static, Tensor, canonical_axis, np, operator
+from infinicore.schema import C, In, Out, Static, Tensor, dim_of_input, np, operator
 
 
 def _order(x, dim, descending):
@@ -14,10 +14,6 @@ def _order(x, dim, descending):
     # Sorted backwards from the back, equal elements keep their order.
     order = np.flip(np.argsort(np.flip(x, dim), axis=dim, kind="stable"), dim)
     return x.shape[dim] - 1 - order
-
-
-def _sort_canonical(input, dim):
-    return {"dim": canonical_axis("sort", "dim", dim, "input", input.ndim)}
 
 
 def _sort_shape(input):
@@ -38,7 +34,7 @@ def _sort_draw(draw, st):
 
 @operator(
     python="sort(input, dim=-1, descending=False, stable=True, *, out=None)",
-    canonical=_sort_canonical,
+    canonical=dim_of_input("sort"),
     shape=_sort_shape,
     draw=_sort_draw,
 )
@@ -93,10 +89,6 @@ def sort(
     return np.take_along_axis(input, order, dim), order
 
 
-def _topk_canonical(input, dim):
-    return {"dim": canonical_axis("topk", "dim", dim, "input", input.ndim)}
-
-
 def _topk_errors(input, k, dim):
     if not 0 <= k <= input.shape[dim]:
         raise OutOfRange(f"topk: k={k} is out of range for input, which has shape[{dim}]={input.shape[dim]}")
@@ -121,7 +113,7 @@ _TOPK = "values_output@values, indices_output@indices, input, size_t k, size_t d
 @operator(
     python="topk(input, k, dim, largest=True, sorted=True, out=None)",
     c=C("TopK", _TOPK, _TOPK),
-    canonical=_topk_canonical,
+    canonical=dim_of_input("topk"),
     shape=_topk_shape,
     errors=_topk_errors,
     draw=_topk_draw,
