@@ -559,7 +559,7 @@ cdef class Operator:
         return 0
 
     cdef bint push_value(self, Frame *frame, object value) except -1:
-        """Write a scalar into the key as the caller wrote it; False if its type is unknown or it is too large."""
+        """Write a scalar into the key as the caller wrote it; False if of no known type or too large."""
         cdef int overflow = 0
         cdef long long number
         if value is None:
