@@ -421,6 +421,13 @@ def test_debug_reports_and_raises(torch, capsys):
     lib.debug(integers, integers.clone())
 
 
+def test_colours_on_a_terminal(monkeypatch, torch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    lib.print_discrepancy(torch.ones(1), torch.zeros(1))
+    text = capsys.readouterr().out
+    assert all(f"\033[{colour}m" in text for colour in (31, 32, 33, 0))
+
+
 def test_debug_all(torch):
     one, two = torch.ones(1), torch.full((1,), 2.0)
     lib.debug_all([one, two], [one, one], "or", verbose=False)
@@ -479,6 +486,15 @@ def test_flags_that_need_an_extension_of_torch(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["script", "--cambricon"])
     with pytest.raises(ImportError):
         lib.get_test_devices(lib.get_args())
+
+
+def test_ascend_is_made_ready(monkeypatch, torch):
+    chosen = []
+    monkeypatch.setitem(sys.modules, "torch_npu", types.ModuleType("torch_npu"))
+    monkeypatch.setattr(torch, "npu", types.SimpleNamespace(set_device=chosen.append), raising=False)
+    monkeypatch.setattr(sys, "argv", ["script", "--ascend"])
+    assert lib.get_test_devices(lib.get_args()) == [lib.InfiniDeviceEnum.ASCEND]
+    assert chosen == [0]
 
 
 def test_waiting_for_devices(monkeypatch, torch):
@@ -551,6 +567,26 @@ def test_gemm_with_a_stream(handle, torch):
     lib.check_error(lib.LIBINFINIOP.infinirtStreamDestroy(stream))
     want = 2 * a.torch_tensor() @ b.torch_tensor() + 0.5
     assert torch.allclose(c.actual_tensor(), want, rtol=1e-5)
+
+
+def test_no_leak(handle):
+    """Descriptors, workspaces and tensors that were given back leave no memory behind."""
+    a, b, c = (lib.TestTensor((4, 4), None, F32, CPU) for _ in range(3))
+
+    def pages():
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1])
+
+    def work():
+        for _ in range(1000):
+            gemm(handle, c, a, b)
+            lib.TestTensor((4, 4), None, F32, CPU, mode="zeros").destroy_desc()
+
+    work()
+    before = pages()
+    for _ in range(4):
+        work()
+    assert pages() - before < 100  # 400 KiB; a leak of 100 bytes each time would be as much
 
 
 def test_threads(torch):

@@ -79,6 +79,11 @@ class CaseTensor:
         span = 1 + offset + sum(step for step in steps if step > 0) if 0 not in self.shape else 0
         return Layout(self.shape, self.strides, offset if span else 0, span)
 
+    @property
+    def repeats(self) -> bool:
+        """Whether several indices share an element."""
+        return any(step == 0 and size > 1 for size, step in zip(self.shape, self.strides, strict=True))
+
     def __str__(self) -> str:
         contiguous = self.strides == row_major(self.shape)
         return f"{self.dtype}{list(self.shape)}" + ("" if contiguous else f" strides {list(self.strides)}")
@@ -112,6 +117,13 @@ class Case:
             words.append(f"{names[slot]}={text}")
         words += [f"{names[slot]}={value!r}" for slot, value in self.values.items()]
         return f"{self.schema.name}({', '.join(words)})"
+
+    def parts(self) -> list[CaseTensor]:
+        """List all operands, those of lists one by one."""
+        found: list[CaseTensor] = []
+        for operand in self.operands.values():
+            found += operand if isinstance(operand, tuple) else (operand,)
+        return found
 
     def specs(self) -> list[Any]:
         """List what `Schema.resolve` takes."""

@@ -5,219 +5,27 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import functools
 import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 import infinicore
-from infinicore.cforms import CArgument, CForm
 from infinicore.schema import DTYPES
 from infinicore.testing import libinfiniop
-from infinicore.testing.elements import PARTS, decode, encode, itemsize
-from infinicore.testing.gguf import Case, CaseTensor, read
-from infinicore.testing.libinfiniop.structs import infiniopOperatorDescriptor_t, infiniopTensorDescriptor_t
+from infinicore.testing.elements import PARTS
+from infinicore.testing.gguf import Case, read
+from infinicore.testing.gguf.operation import Operation
 from infinicore.testing.libinfiniop.utils import check_error, create_handle, destroy_handle
 from infinicore.testing.tolerance import Tolerance, mismatches, tolerance
 
-__all__ = ["Operation", "main", "run"]
+__all__ = ["main", "run"]
 
-_HOST_TO_DEVICE, _DEVICE_TO_HOST = 1, 2
 _DEVICES = "cpu nvidia cambricon ascend metax moore iluvatar kunlun hygon qy".split()  # in the order of C
-
-
-class DeviceMemory:
-    """Memory of the current device.
-
-    Parameters
-    ----------
-    size : int
-        In bytes.
-    content : bytes-like, optional
-        What it holds at first.
-    """
-
-    def __init__(self, size: int, content: np.ndarray | None = None) -> None:
-        self.size, self._pointer = size, ctypes.c_void_p()
-        check_error(libinfiniop.LIBINFINIOP.infinirtMalloc(ctypes.byref(self._pointer), max(size, 1)))
-        if content is not None and size:
-            check_error(
-                libinfiniop.LIBINFINIOP.infinirtMemcpy(
-                    self._pointer, content.ctypes.data, size, _HOST_TO_DEVICE
-                )
-            )
-
-    @property
-    def address(self) -> int:
-        """Where it begins."""
-        return self._pointer.value or 0
-
-    def read(self) -> np.ndarray:
-        """Copy its bytes to the host."""
-        return read_bytes(self.address, self.size)
-
-    def free(self) -> None:
-        """Give it back."""
-        check_error(libinfiniop.LIBINFINIOP.infinirtFree(self._pointer))
-
-
-def read_bytes(address: int, size: int) -> np.ndarray:
-    """Copy bytes of the current device to the host."""
-    content = np.empty(size, np.uint8)
-    if size:
-        check_error(
-            libinfiniop.LIBINFINIOP.infinirtMemcpy(content.ctypes.data, address, size, _DEVICE_TO_HOST)
-        )
-    return content
-
-
-class DeviceTensor:
-    """An operand on the device: its memory and its descriptor, which live until `close`."""
-
-    def __init__(self, tensor: CaseTensor) -> None:
-        self.tensor, layout = tensor, tensor.layout
-        image = np.zeros(layout.size, f"V{itemsize(tensor.dtype)}")
-        if tensor.values is not None and layout.size:
-            layout.of(image)[...] = encode(tensor.values, tensor.dtype)  # repeats by strides of 0
-        self.memory = DeviceMemory(image.nbytes, image)
-        self.address = self.memory.address + layout.offset * image.itemsize
-        self.descriptor = infiniopTensorDescriptor_t()
-        rank = len(tensor.shape)
-        check_error(
-            libinfiniop.LIBINFINIOP.infiniopCreateTensorDescriptor(
-                ctypes.byref(self.descriptor),
-                rank,
-                (ctypes.c_size_t * rank)(*tensor.shape),
-                (ctypes.c_ssize_t * rank)(*tensor.strides),
-                DTYPES[tensor.dtype][0],
-            )
-        )
-
-    def values(self) -> np.ndarray:
-        """Read the elements."""
-        dtype = self.tensor.dtype
-        return decode(self.tensor.layout.of(self.memory.read().view(f"V{itemsize(dtype)}")), dtype)
-
-    def close(self) -> None:
-        """Give memory and descriptor back."""
-        check_error(libinfiniop.LIBINFINIOP.infiniopDestroyTensorDescriptor(self.descriptor))
-        self.memory.free()
-
-
-class Operation:
-    """A case on the current device, ready to be executed any number of times.
-
-    Parameters
-    ----------
-    case : Case
-    handle : infiniopHandle_t
-        Of the current device.
-    """
-
-    def __init__(self, case: Case, handle: Any) -> None:
-        self.case, self.form = case, CForm(case.schema)
-        self.resolved = case.schema.resolve(case.specs())
-        self._counted: tuple[ctypes.c_void_p, ctypes.c_size_t] | None = None
-        with ExitStack() as opened:
-            self.operands: dict[str, Any] = {
-                slot: tuple(self._place(opened, part) for part in operand)
-                if isinstance(operand, tuple)
-                else self._place(opened, operand)
-                for slot, operand in case.operands.items()
-            }
-            c = case.schema.c
-            self._descriptor = infiniopOperatorDescriptor_t()
-            create = getattr(libinfiniop.LIBINFINIOP, f"infiniopCreate{c.base}Descriptor")
-            arguments = [self._argument(argument, "create") for argument in self.form.create]
-            check_error(create(handle, ctypes.byref(self._descriptor), *arguments))
-            destroy = getattr(libinfiniop.LIBINFINIOP, f"infiniopDestroy{c.of or c.base}Descriptor")
-            opened.callback(lambda: check_error(destroy(self._descriptor)))
-            workspace: tuple[int, ...] = ()
-            if c.workspace:
-                size = ctypes.c_uint64()
-                ask = getattr(libinfiniop.LIBINFINIOP, f"infiniopGet{c.of or c.base}WorkspaceSize")
-                check_error(ask(self._descriptor, ctypes.byref(size)))
-                memory = DeviceMemory(size.value)
-                opened.callback(memory.free)
-                workspace = (memory.address, size.value)
-            function = getattr(libinfiniop.LIBINFINIOP, f"infiniop{c.base}")
-            given = [self._argument(argument, "execute") for argument in self.form.execute]
-            self._call: Callable[[], int] = lambda: function(self._descriptor, *workspace, *given, None)
-            self._opened = opened.pop_all()
-
-    def execute(self) -> None:
-        """Run the operator once; what its outputs hold then, `results` reads."""
-        check_error(self._call())
-
-    def results(self) -> dict[str, np.ndarray]:
-        """Wait for the device and read every output."""
-        check_error(libinfiniop.LIBINFINIOP.infinirtDeviceSynchronize())
-        found = {}
-        for p in self.case.schema.outputs:
-            if self._counted is not None and p in self.form.deferred:
-                pointer, count = self._counted  # memory that the function allocated
-                dtype = self.case.operands[p.name].dtype
-                content = read_bytes(pointer.value or 0, count.value * itemsize(dtype))
-                found[p.name] = decode(content.view(f"V{itemsize(dtype)}"), dtype)
-                check_error(libinfiniop.LIBINFINIOP.infinirtFree(pointer))
-            else:
-                found[p.name] = self.operands[p.name].values()
-        return found
-
-    def close(self) -> None:
-        """Give everything back."""
-        self._opened.close()
-
-    @staticmethod
-    def _place(opened: ExitStack, tensor: CaseTensor) -> DeviceTensor:
-        placed = DeviceTensor(tensor)
-        opened.callback(placed.close)
-        return placed
-
-    def _argument(self, argument: CArgument, function: str) -> Any:
-        """Return what a C function is given for one of its arguments."""
-        p = argument.slot
-        if argument.count_of:
-            name = argument.count_of[0].name
-            return len(self.operands[name] if name in self.operands else self._value(name))
-        if argument.dimension:
-            if argument.type == "size_t *":  # the function says how many elements it found
-                return ctypes.byref(self._counts()[1])
-            return self.resolved.symbols[argument.dimension]
-        assert p is not None
-        if argument.type == "void **":
-            return ctypes.byref(self._counts()[0])
-        if p.is_tensor:
-            placed = self.operands.get(p.name)
-            if isinstance(placed, tuple):
-                return self._list(placed, function)
-            if placed is None:
-                return None
-            return placed.descriptor if function == "create" else placed.address
-        value = self._value(p.name)
-        if p.kind == "ints":
-            return (ctypes.c_int64 * len(value))(*value)
-        return value
-
-    def _value(self, name: str) -> Any:
-        return self.resolved.values[self.case.schema.by_name[name].index]
-
-    def _counts(self) -> tuple[ctypes.c_void_p, ctypes.c_size_t]:
-        if self._counted is None:
-            self._counted = (ctypes.c_void_p(), ctypes.c_size_t())
-        return self._counted
-
-    @staticmethod
-    def _list(placed: tuple[DeviceTensor, ...], function: str) -> Any:
-        if function == "create":
-            return (infiniopTensorDescriptor_t * len(placed))(*(part.descriptor for part in placed))
-        return (ctypes.c_void_p * len(placed))(*(part.address for part in placed))
 
 
 def run(
@@ -246,7 +54,7 @@ def run(
     try:
         operation.execute()
         problems = _differences(case, operation.results(), allowed)
-        if operation._counted is not None:  # each execution allocates what `results` gives back
+        if operation.allocates:  # what nobody reads would stay allocated
             return problems, 0.0
         for _ in range(warmup):
             operation.execute()
