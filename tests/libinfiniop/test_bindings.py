@@ -15,6 +15,7 @@ import weakref
 import numpy as np
 import pytest
 
+import infinicore
 from infinicore.schema import OPERATORS, c_prototypes
 from infinicore.testing import libinfiniop as lib
 from infinicore.testing.libinfiniop import liboperators, op_register, utils
@@ -195,8 +196,6 @@ def test_missing_library(monkeypatch, tmp_path):
 
 def test_where_libraries_are_looked_for(monkeypatch, tmp_path):
     """INFINI_ROOT, else ~/.infini where something is installed, else the wheel."""
-    import infinicore
-
     wheel = infinicore.__path__[0] + "/lib"
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("INFINI_ROOT", raising=False)
@@ -241,9 +240,9 @@ def test_tensor_descriptors():
 
 def test_check_error_names_the_status():
     lib.check_error(0)
-    with pytest.raises(Exception, match=r"Error code 11 \(BAD_TENSOR_SHAPE\)"):
+    with pytest.raises(infinicore.Error, match=r"Error code 11 \(BAD_TENSOR_SHAPE\)"):
         lib.check_error(11)
-    with pytest.raises(Exception, match=r"Error code 999 \(unknown\)"):
+    with pytest.raises(infinicore.Error, match=r"Error code 999 \(unknown\)"):
         lib.check_error(999)
 
 
@@ -251,7 +250,7 @@ def test_check_error_repeats_what_the_library_said(handle):
     wrong = [lib.CTensor(F32, shape, None) for shape in ((2, 2), (2, 3), (4, 2))]
     descriptor = lib.infiniopOperatorDescriptor_t()
     create = lib.LIBINFINIOP.infiniopCreateGemmDescriptor
-    with pytest.raises(Exception, match=r"Error code 11 \(BAD_TENSOR_SHAPE\): .*gemm"):
+    with pytest.raises(infinicore.Error, match=r"Error code 11 \(BAD_TENSOR_SHAPE\): .*gemm"):
         lib.check_error(create(handle, ctypes.byref(descriptor), *(tensor.descriptor for tensor in wrong)))
 
 

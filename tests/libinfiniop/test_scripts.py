@@ -78,7 +78,7 @@ def test_scripts_can_report_and_measure(infini_root):
 
 def python_test(*arguments):
     command = [sys.executable, str(ROOT / "scripts" / "python_test.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
 
 def test_exit_status_is_the_number_of_failed_scripts(tmp_path):

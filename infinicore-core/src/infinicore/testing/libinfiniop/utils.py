@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from infinicore.errors import Error
 from infinicore.testing.libinfiniop import liboperators
 from infinicore.testing.libinfiniop.datatypes import InfiniDtype, InfiniDtypeNames
 from infinicore.testing.libinfiniop.devices import InfiniDeviceEnum, InfiniDeviceNames, torch_device_map
@@ -76,7 +77,7 @@ def check_error(status: int) -> None:
 
     Raises
     ------
-    Exception
+    infinicore.Error
         Names the code, and says what the library said about it.
     """
     if status == 0:
@@ -85,7 +86,7 @@ def check_error(status: int) -> None:
     library: Any = vars(liboperators).get("LIBINFINIOP")  # nothing can have failed before it was opened
     if hasattr(library, "infiniGetLastError"):
         said = (library.infiniGetLastError() or b"").decode(errors="replace")
-    raise Exception(f"Error code {status} ({_STATUS.get(status, 'unknown')}){': ' if said else ''}{said}")
+    raise Error(f"Error code {status} ({_STATUS.get(status, 'unknown')}){': ' if said else ''}{said}")
 
 
 def create_handle() -> Any:
