@@ -72,6 +72,7 @@ def test_format(tmp_path):
     assert fields["test.0.b.strides"] == ("INT32", [1, 0])
     assert fields["test.0.b.shape"] == ("INT32", [2, 2])
     assert fields["test.0.c.shape"] == ("INT32", [2, 2])
+    assert fields["test.0.c.strides"] == ("INT32", [1, 2])
     assert tensors["test.0.b"].data.tolist() == [[3, 4]]  # no element twice
     assert tensors["test.0.c"].n_elements == 0
     assert tensors["test.0.ans"].tensor_type.name == "F64"

@@ -6,7 +6,8 @@ A file holds, for each of its ``test_count`` cases ``i``, the operator ``test.<i
 ``test.<i>.<name>`` per value, and a tensor ``test.<i>.<name>`` per operand, named as the C function names its
 arguments. ``test.<i>.ans`` is the expected result in float64 (of further outputs: ``ans_<name>``).
 
-- ``<tensor>.strides`` is the layout that the operator is given, where that is not contiguous.
+- ``<tensor>.strides`` is the layout that the operator is given, where that is not contiguous, and of every
+  output.
 - ``<tensor>.shape`` is its shape, where the file stores another: elements that share memory (stride 0) are
   stored once, an output is stored empty, and GGUF has no more than four dimensions.
 - ``<tensor>.ndim`` is 0 for a scalar, whose shape would be an empty array.
@@ -243,7 +244,7 @@ class _CaseWriter:
             stored = stored.reshape(-1)
         if stored.shape != tensor.shape:
             self.sizes(f"{name}.shape", tensor.shape)
-        if tensor.strides != row_major(tensor.shape):
+        if values is None or tensor.strides != row_major(tensor.shape):
             self.sizes(f"{name}.strides", tensor.strides)
         if not tensor.shape:
             self.writer.add_uint32(f"{name}.ndim", 0)
