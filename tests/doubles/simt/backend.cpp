@@ -54,7 +54,8 @@ infiniStatus_t allocate(uint64_t bytes, void **out) {
     const uint64_t size = (bytes + 2 * alignment - 1) / alignment * alignment;
     char *memory = bytes < capacity ? static_cast<char *>(std::aligned_alloc(alignment, size)) : nullptr;
     if (memory == nullptr)
-      throw Error(INFINI_STATUS_OUT_OF_MEMORY, "the host executor has no " + std::to_string(bytes) + " bytes");
+      throw Error(INFINI_STATUS_OUT_OF_MEMORY,
+                  "the host executor has no " + std::to_string(bytes) + " bytes");
     *reinterpret_cast<uint64_t *>(memory) = size;
     std::memset(memory + alignment, 0xff, size - alignment);  // NaN: what is not written shows
     used += size;
@@ -161,7 +162,15 @@ infiniStatus_t open(const infini_host *core, int32_t *device_count) {
 
 }  // namespace infini
 
-extern "C" INFINI_EXPORT const infini_backend *infinicore_backend(void) {
+extern "C" {
+
+// In which order threads run between barriers: simt::Order. For tests.
+INFINI_EXPORT void infinicore_simt_order(int order);
+void infinicore_simt_order(int order) {
+  simt::set_order(simt::Order(order));
+}
+
+INFINI_EXPORT const infini_backend *infinicore_backend(void) {
   static const auto operators = infini::cudalike::table();
   static const std::string name = "simt" + std::to_string(infini::cudalike::warp_width);
   static const infini_backend table = {
@@ -179,4 +188,5 @@ extern "C" INFINI_EXPORT const infini_backend *infinicore_backend(void) {
       0,
   };
   return &table;
+}
 }

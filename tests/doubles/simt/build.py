@@ -1,10 +1,11 @@
-# Compiles infinicore/cudalike for the host executor: one object per family of kernels, one plug-in library per
-# warp width. What does not depend on the width is compiled once; ccache is used where it is installed.
+# Compiles infinicore/cudalike for the host executor: one object per family of kernels, one library per warp
+# width. What does not depend on the width is compiled once; ccache is used where it is installed.
 """Build the host executor's backends: ``python build.py FOLDER [WIDTH ...]``."""
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -28,9 +29,12 @@ def families() -> list[Path]:
 
 
 def depends_on_width(header: Path) -> bool:
-    """Tell whether a header's kernels use warps, directly or through reduce.hpp."""
+    """Tell whether kernels use warps: those of this header, or what it includes of its folder."""
     text = header.read_text()
-    return any(word in text for word in ("warp", "reduce.hpp", "shuffle"))
+    included = re.findall(r'^#include "(\w+\.hpp)"', text, re.MULTILINE)
+    return "shuffle" in text or any(
+        depends_on_width(header.parent / name) for name in included if name != "dialect.hpp"
+    )
 
 
 def build(folder: Path, widths: tuple[int, ...] = WIDTHS) -> Path:
@@ -42,7 +46,7 @@ def build(folder: Path, widths: tuple[int, ...] = WIDTHS) -> Path:
     objects: dict[int, list[Path]] = {width: [] for width in widths}
     for source in [HERE / "simt.cpp", HERE / "backend.cpp", *families()]:
         for width in widths:
-            sensitive = source.name == "backend.cpp" or depends_on_width(source)
+            sensitive = source.name == "backend.cpp" or (source.suffix == ".hpp" and depends_on_width(source))
             lanes = width if sensitive else WIDTHS[0]
             target = folder / f"{source.stem}.{lanes}.o"
             objects[width].append(target)

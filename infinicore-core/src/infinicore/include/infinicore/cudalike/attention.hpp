@@ -1,5 +1,5 @@
-// cudalike/attention.hpp -- every attention of the schema, in one kernel: keys and values dense, of a varying
-// length or in pages; grouped heads, ALiBi, masks; head sizes up to 256.
+// cudalike/attention.hpp -- every attention of the schema: keys and values dense, of a varying length or in
+// pages; grouped heads, ALiBi, masks; head sizes up to 256. Few query rows have one kernel, many another.
 // A block reads the keys of one KV head once for several query heads, each group of lanes its own keys with
 // an online softmax (Milakov and Gimelshein, 2018). Long key axes are split over blocks and combined
 // afterwards.
@@ -55,6 +55,7 @@ struct AttentionCall {
 };
 
 // Where one query row stands.
+constexpr int64_t nowhere = INT64_MIN;  // no element's place
 struct QueryRow {
   bool exists;
   int64_t sequence, i, length, diagonal;
@@ -283,11 +284,169 @@ static __global__ void combine_splits(AttentionCall call, T *out, const compute_
   }
 }
 
+// ---- many query rows: tiles
+// ----------------------------------------------------------------------------------
+
+constexpr int tile_queries = 32, tile_keys = 32, tiled_head = 128;
+constexpr int row_group = 4;           // query rows of a thread
+constexpr int threads_per_group = 16;  // that share them, each with its own columns
+constexpr int score_columns = tile_keys / threads_per_group;
+constexpr int value_columns = tiled_head / threads_per_group;
+
+// The first row of tile number `tile`, counted over all sequences; false where there are fewer tiles.
+__device__ inline bool locate_tile(const AttentionCall &call, int64_t tile, int64_t &first_row, int &rows) {
+  int64_t begin = 0, count = call.rows_per_sequence;
+  if (call.cuts_q.data == nullptr) {
+    const int64_t per_sequence = (count + tile_queries - 1) / tile_queries;
+    begin = tile / per_sequence * count;
+    tile %= per_sequence;
+  } else {
+    for (int64_t b = 0;; ++b) {
+      if (b >= call.sequence_count) return false;
+      begin = call.cuts_q[b];
+      count = call.cuts_q[b + 1] - begin;
+      const int64_t tiles = (count + tile_queries - 1) / tile_queries;
+      if (tile < tiles) break;
+      tile -= tiles;
+    }
+  }
+  first_row = begin + tile * tile_queries;
+  const int64_t rest = count - tile * tile_queries;
+  rows = int(rest < tile_queries ? rest : tile_queries);
+  return first_row >= 0 && first_row + rows <= call.rows;
+}
+
+// Neighbouring rows of a tile begin in different banks.
+__host__ __device__ constexpr int64_t tile_pitch(int64_t size) {
+  return size + 1;
+}
+
+// A head of `count` tokens into shared memory; place(token) is its first element, negative where there is
+// none.
+template <class T, class Place> __device__ inline void load_tile(compute_t<T> *tile, const T *data,
+                                                                 int64_t element, int64_t size, int count,
+                                                                 compute_t<T> factor, Place &&place) {
+  for (int item = int(threadIdx.x); item < count * int(size); item += int(attention_threads)) {
+    const int token = item / int(size), e = item % int(size);
+    const int64_t at = place(token);
+    tile[token * tile_pitch(size) + e] =
+        at != nowhere ? load(data[at + e * element]) * factor : compute_t<T>(0);
+  }
+}
+
+// grid: tiles, query heads. Keys and values take turns in one part of shared memory.
+template <class T>
+static __global__ void tiled_attention(AttentionCall call, T *out, const T *q, const T *k, const T *v) {
+  using C = compute_t<T>;
+  constexpr int pitch = tile_keys + 1;
+  INFINI_SHARED(C, weights, tile_queries * pitch);
+  INFINI_SHARED(C, old_factor, tile_queries);
+  INFINI_SHARED(C, totals, tile_queries);
+  INFINI_SHARED(int64_t, key_places, tile_keys);
+  INFINI_SHARED(int64_t, value_places, tile_keys);
+  const int64_t head = blockIdx.y, kv_head = head / (call.heads / call.kv_heads);
+  int64_t first_row = 0;
+  int rows = 0;
+  if (!locate_tile(call, blockIdx.x, first_row, rows)) return;  // the whole block
+  const QueryRow first = locate_row(call, first_row);
+  C *queries = dynamic_shared<C>(), *tokens = queries + tile_queries * tile_pitch(call.size);
+  load_tile<T>(queries, q, call.q.element, call.size, tile_queries, C(call.scale), [&](int row) {
+    return row < rows ? first.q + row * call.q.token + head * call.q.head : nowhere;
+  });
+  int64_t seen = first.length;
+  if (call.causal && seen > first.i + rows + first.diagonal) seen = first.i + rows + first.diagonal;
+
+  const int group = int(threadIdx.x) / threads_per_group * row_group;
+  const int column = int(threadIdx.x) % threads_per_group;
+  constexpr int threads_per_row = int(attention_threads) / tile_queries;  // in the softmax
+  const int soft_row = int(threadIdx.x) / threads_per_row, soft_lane = int(threadIdx.x) % threads_per_row;
+  C sums[row_group][value_columns] = {};
+  C top = -math::infinity<C>(), total = 0;  // of soft_row; its threads agree
+  for (int64_t base = 0; base < seen; base += tile_keys) {
+    for (int key = int(threadIdx.x); key < tile_keys; key += int(attention_threads)) {
+      int64_t at_k = 0, at_v = 0;
+      const bool exists = base + key < seen && locate_key(call, first, base + key, at_k, at_v);
+      key_places[key] = exists ? at_k + kv_head * call.k.head : nowhere;
+      value_places[key] = exists ? at_v + kv_head * call.v.head : nowhere;
+    }
+    __syncthreads();
+    load_tile<T>(tokens, k, call.k.element, call.size, tile_keys, C(1),
+                 [&](int key) { return key_places[key]; });
+    __syncthreads();
+    C scores[row_group][score_columns] = {};
+    for (int e = 0; e < int(call.size); ++e)
+      for (int j = 0; j < score_columns; ++j) {
+        const C key = tokens[(column + j * threads_per_group) * tile_pitch(call.size) + e];
+        for (int i = 0; i < row_group; ++i)
+          scores[i][j] += queries[(group + i) * tile_pitch(call.size) + e] * key;
+      }
+    for (int i = 0; i < row_group; ++i)
+      for (int j = 0; j < score_columns; ++j) {
+        const int key = column + j * threads_per_group;
+        QueryRow row = first;
+        row.i += group + i;
+        row.mask += (group + i) * call.mask.token;
+        const bool visible = group + i < rows && key_places[key] != nowhere &&
+                             (!call.causal || base + key <= row.i + row.diagonal);
+        weights[(group + i) * pitch + key] =
+            visible ? scores[i][j] + score_bias<C>(call, row, head, base + key) : -math::infinity<C>();
+      }
+    __syncthreads();
+    load_tile<T>(tokens, v, call.v.element, call.value_size, tile_keys, C(1),
+                 [&](int key) { return value_places[key]; });
+    C *mine = weights + soft_row * pitch;
+    C new_top = top;
+    for (int key = 0; key < tile_keys; ++key) new_top = MaxOf<C>{}.merge(new_top, mine[key]);
+    const C old = rescale(top, new_top);
+    C sum = 0;
+    for (int key = 0; key < tile_keys; ++key) sum += rescale(mine[key], new_top);
+    top = new_top;
+    total = total * old + sum;
+    __syncthreads();  // all have read the scores
+    for (int key = soft_lane; key < tile_keys; key += threads_per_row)
+      mine[key] = rescale(mine[key], new_top);
+    if (soft_lane == 0) {
+      old_factor[soft_row] = old;
+      totals[soft_row] = total;
+    }
+    __syncthreads();
+    for (int i = 0; i < row_group; ++i)
+      for (int j = 0; j < value_columns; ++j) sums[i][j] *= old_factor[group + i];
+    for (int key = 0; key < tile_keys; ++key)
+      for (int j = 0; j < value_columns; ++j) {
+        const int e = column + j * threads_per_group;
+        if (e >= int(call.value_size)) continue;
+        const C value = tokens[key * tile_pitch(call.value_size) + e];
+        for (int i = 0; i < row_group; ++i) sums[i][j] += weights[(group + i) * pitch + key] * value;
+      }
+    __syncthreads();
+  }
+  for (int i = 0; i < row_group; ++i)
+    for (int j = 0; j < value_columns; ++j) {
+      const int e = column + j * threads_per_group;
+      if (group + i >= rows || e >= int(call.value_size)) continue;
+      const C weight = seen > 0 ? totals[group + i] : C(0);
+      out[first.out + (group + i) * call.out.token + head * call.out.head + e * call.out.element] =
+          store<T>(sums[i][j] / (weight == C(0) ? C(1) : weight));
+    }
+}
+
+// Tokens of no sequence attend to nothing. grid: query rows.
+template <class T> static __global__ void clear_rows(AttentionCall call, T *out) {
+  const QueryRow row = locate_row(call, blockIdx.x);
+  if (row.exists) return;
+  const int64_t items = call.heads * call.value_size;
+  for (int64_t item = threadIdx.x; item < items; item += blockDim.x)
+    out[row.out + item / call.value_size * call.out.head + item % call.value_size * call.out.element] =
+        store<T>(compute_t<T>(0));
+}
+
 // ---- the host's side
 // ------------------------------------------------------------------------------------------
 
 constexpr int64_t target_blocks = 1024;  // enough to fill the largest devices
 constexpr int64_t keys_per_split = 256;  // at least
+constexpr int64_t rows_for_tiles = 16;   // of a sequence: fewer leave most of a tile empty
 
 class AttentionPlan {
  public:
@@ -307,6 +466,13 @@ class AttentionPlan {
     splits_ = std::min({ceil_div(target_blocks, blocks),
                         ceil_div(std::max<int64_t>(longest, 1), keys_per_split), int64_t(64)});
     state_bytes_ = dtype == INFINI_DTYPE_F64 ? 8 : 4;
+    const int64_t widest = std::max(call_.size, call_.value_size);
+    tile_bytes_ = (tile_queries * tile_pitch(call_.size) + tile_keys * tile_pitch(widest)) * state_bytes_;
+    // With the scores of a tile it must fit into the 48 KiB that every device gives.
+    const int64_t score_bytes = tile_queries * (tile_keys + 8) * state_bytes_;
+    tiles_ = (call_.sequence_count > 0 ? call_.rows : call_.rows_per_sequence) >= rows_for_tiles &&
+             call_.value_size <= tiled_head && tile_bytes_ + score_bytes <= 48 << 10;
+    if (tiles_) splits_ = 1;
   }
 
   uint64_t workspace() const {
@@ -345,6 +511,18 @@ class AttentionPlan {
                                      const void *q, const void *k, const void *v, void *workspace,
                                      Stream stream) {
     using C = compute_t<T>;
+    if (plan.tiles_) {
+      const bool dense = call.cuts_q.data == nullptr;
+      const int64_t per_sequence = ceil_div(call.rows_per_sequence, tile_queries);
+      const int64_t tiles = dense ? call.rows / call.rows_per_sequence * per_sequence
+                                  : call.rows / tile_queries + call.sequence_count;
+      if (!dense)
+        launch(clear_rows<T>, blocks(call.rows), dim3(attention_threads), 0, stream, call,
+               static_cast<T *>(out));
+      return launch(tiled_attention<T>, dim3(unsigned(tiles), unsigned(call.heads)), dim3(attention_threads),
+                    size_t(plan.tile_bytes_), stream, call, static_cast<T *>(out), static_cast<const T *>(q),
+                    static_cast<const T *>(k), static_cast<const T *>(v));
+    }
     constexpr int width = vector_width<T>();
     const bool vectors =
         in_vectors(call, width) && is_aligned(q, 16) && is_aligned(k, 16) && is_aligned(v, 16);
@@ -365,7 +543,8 @@ class AttentionPlan {
   const char *op_;
   AttentionCall call_;
   Run run_;
-  int64_t group_, chunks_ = 1, splits_ = 1, state_bytes_;
+  int64_t group_, chunks_ = 1, splits_ = 1, state_bytes_, tile_bytes_ = 0;
+  bool tiles_ = false;
 };
 
 // Strides of dimensions `token` and `head` and of the last one; -1: there is none.
