@@ -134,7 +134,7 @@ def test_a_rank_that_ended_well_is_missed_only_when_it_is_needed(processes: Any)
         except ic.PeerFailed as error:
             print(error)
     """
-    assert "barrier: rank 0 ended (process" in processes.run(2, snippet)[1]
+    assert "barrier: rank 0 ended (process" in processes.run(2, snippet, timeout=20)[1]
 
 
 # Forks ranks that call collectives without end, kills one, and prints what the others say.

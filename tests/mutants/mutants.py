@@ -315,4 +315,29 @@ MUTANTS = (
         "            items[i] = (<Tensor> PyTuple_GET_ITEM(given, 0)).view\n",
         result("cat"),
     ),
+    # ---- collectives ----
+    Mutant(
+        "a reduction leaves out the last rank",
+        "cpu/fold.hpp",
+        "for (int64_t rank = 1; rank < ranks; ++rank) {",
+        "for (int64_t rank = 1; rank < ranks - 1; ++rank) {",
+        ("tests/distributed/test_collectives.py::test_every_reduction_of_every_dtype[float32-cpu-3]",),
+    ),
+    Mutant(
+        "a rank that ended still looks alive",
+        "cpu/collectives.cpp",
+        "segment->claimed_elsewhere(peer)) return",
+        "!segment->claimed_elsewhere(rank)) return",
+        (
+            "tests/distributed/test_processes.py::"
+            "test_a_rank_that_ended_well_is_missed_only_when_it_is_needed",
+        ),
+    ),
+    Mutant(
+        "a rank begins the next round before the others are done",
+        "cpu/collectives.cpp",
+        "if (int32_t(seat_of(peer).round.load(std::memory_order_acquire) - round) < 0) return peer;",
+        "if (int32_t(seat_of(peer).round.load(std::memory_order_acquire) - round) < -1) return peer;",
+        ("tests/distributed/test_processes.py::test_every_member[2]",),
+    ),
 )
