@@ -98,8 +98,13 @@ class Toolchain:
             raise BuildError(f"no C++ compiler: {shlex.join(command)} failed: {error}") from None
         return triplet.split("-")[0].strip()
 
-    def compile(self, unit, source, target, depfile, include_dirs):
+    def compile(self, unit, source, target, depfile, include_dirs, device_compiler=None):
         """The command that compiles `source` of `unit` into the object `target`."""
+        if device_compiler is not None and source.suffix in device_compiler.suffixes:
+            host_flags = [*COMMON_FLAGS, *CXX_FLAGS[1:], *self.cxx_flags]
+            return device_compiler.compile(
+                self.cxx, unit.flags, host_flags, source, target, depfile, include_dirs
+            )
         is_c = source.suffix == ".c"
         compiler = self.cc if is_c else self.cxx
         if shutil.which("ccache") and not os.path.basename(compiler[0]).startswith("ccache"):
@@ -164,6 +169,8 @@ class Native(Extension):
         A plain shared library in the same folder that this one is linked with.
     short_name : str, optional
         What ``INFINICORE_BUILD_ONLY`` calls it: ``_tensor``, ``cpu``; by default the end of its name.
+    device_compiler : infinicore.toolkit.Nvcc, optional
+        What compiles the units with one of its `suffixes`.
     """
 
     def __init__(
@@ -178,6 +185,7 @@ class Native(Extension):
         library_target=None,
         beside=None,
         short_name=None,
+        device_compiler=None,
     ):
         super().__init__(name, [], py_limited_api=limited)
         # Not handed to Extension, which would replace .pyx where Cython is not installed.
@@ -190,8 +198,19 @@ class Native(Extension):
         self.beside = beside
         *parents, last = name.split(".")
         self.short_name = short_name or (parents[-1] if last == "_backend" and parents[1:] else last)
+        self.device_compiler = device_compiler
         self.bundled = []  # (file to copy, path in the wheel)
-        self.resolve = lambda: None  # called before a build: look up what only a build needs
+        self.resolve = self._resolve_device  # called before a build: look up what only a build needs
+
+    def _resolve_device(self):
+        if self.device_compiler is None:
+            return
+        try:
+            self.device_compiler.resolve()
+        except OSError as error:
+            raise BuildError(f"{self.name}: {error}") from None
+        self.include_dirs += self.device_compiler.include_dirs
+        self.link_flags += self.device_compiler.link_flags
 
 
 # ---- the commands ------------------------------------------------------------------------------------------
@@ -280,7 +299,10 @@ class BuildNative(build_ext):
         if unit.source.suffix == ".pyx":
             include_dirs += [sysconfig.get_path("include"), sysconfig.get_path("platinclude")]
         depfile = target.with_suffix(".d")
-        command = self.toolchain.compile(unit, source, target, depfile, dict.fromkeys(map(str, include_dirs)))
+        include_dirs = dict.fromkeys(map(str, include_dirs))
+        command = self.toolchain.compile(
+            unit, source, target, depfile, include_dirs, extension.device_compiler
+        )
         if extension.py_limited_api and unit.source.suffix == ".pyx":
             command.insert(-4, f"-DPy_LIMITED_API={LIMITED_API:#010x}")
         if self.force or stale(target, command, prerequisites(depfile)):
@@ -299,7 +321,7 @@ class BuildNative(build_ext):
         else:
             target = Path(self.get_ext_fullpath(extension.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        is_cxx = any(unit.source.suffix in (".cpp", ".cc", ".cxx") for unit in extension.units)
+        is_cxx = any(unit.source.suffix not in (".c", ".pyx") for unit in extension.units)
         inputs, flags = [*objects], [*extension.link_flags]
         if extension.library_target:
             flags += [f"-Wl,-soname,{target.name}", f"-Wl,--version-script={self._exports()}"]
@@ -650,6 +672,7 @@ def setup_backend(
     libraries=(),
     compile_flags=(),
     link_flags=(),
+    device_compiler=None,
     version=None,
     **keywords,
 ):
@@ -671,11 +694,13 @@ def setup_backend(
         Who makes the device. Sources see it as the macro ``INFINI_VENDOR``, `name` as ``INFINI_NAME`` and the
         version as ``INFINI_VERSION``: C strings for the backend's table.
     sources : sequence of path
-        C++17 (or C11) files, relative to ``setup.py``.
+        C++17 (or C11) files, and those of `device_compiler`, relative to ``setup.py``.
     package : str, optional
         Import package in ``src``; ``infinicore_<name>`` by default.
     include_dirs, define_macros, libraries, compile_flags, link_flags : sequence, optional
         For the compiler; macros are names or ``(name, value)`` pairs. Core's headers are always found.
+    device_compiler : infinicore.toolkit.Nvcc, optional
+        Compiles device code; its headers and libraries are found for every source.
     version : str, optional
         The plug-in's version; by default the content of the file ``VERSION``.
     **keywords
@@ -697,6 +722,7 @@ def setup_backend(
         libraries=libraries,
         link_flags=link_flags,
         limited=limited,
+        device_compiler=device_compiler,
     )
     entry_points = {group: [*entries] for group, entries in keywords.pop("entry_points", {}).items()}
     entry_points.setdefault("infinicore.backends", []).append(f"{name} = {package}:plugin")

@@ -1,0 +1,126 @@
+// infinicore/library.hpp -- find a vendor's shared library at run time, remembering every place looked in.
+// Nothing of a vendor's is linked: a wheel installs anywhere, and says what is missing where it is missing.
+#pragma once
+#include "plugin.hpp"
+
+#include <dlfcn.h>
+#include <link.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace infini {
+
+// Folders named site-packages or dist-packages that this process loaded a library from: where pip puts the
+// wheels of vendor libraries. (A plug-in knows no sys.path: it may serve a C program.)
+inline std::vector<std::string> package_folders() {
+  std::vector<std::string> found;
+  dl_iterate_phdr(
+      [](dl_phdr_info *info, size_t, void *data) {
+        auto &folders = *static_cast<std::vector<std::string> *>(data);
+        const std::string path = info->dlpi_name != nullptr ? info->dlpi_name : "";
+        for (const char *name : {"/site-packages/", "/dist-packages/"})
+          if (const size_t at = path.rfind(name); at != std::string::npos) {
+            const std::string folder = path.substr(0, at + std::string(name).size() - 1);
+            if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
+          }
+        return 0;
+      },
+      &found);
+  return found;
+}
+
+// The environment variables of `names` that are set, each with `below` appended.
+inline std::vector<std::string> environment_folders(std::initializer_list<const char *> names,
+                                                    const char *below) {
+  std::vector<std::string> found;
+  for (const char *name : names)
+    if (const char *value = std::getenv(name); value != nullptr && *value != '\0')
+      found.push_back(std::string(value) + below);
+  return found;
+}
+
+// One library of a vendor's. Never closed: what it handed out may be used until the process ends.
+class Library {
+ public:
+  struct Step {
+    std::string what, where, result;
+  };
+
+  // Look for the sonames in `names`, best first: a copy that the process has already, then in the wheels of
+  // this Python (`wheels` are folders below site-packages), the dynamic loader's path, and `folders`.
+  Library(std::vector<std::string> names, const std::vector<std::string> &wheels,
+          const std::vector<std::string> &folders)
+      : names_(std::move(names)) {
+    for (const std::string &name : names_)
+      if (load(name, name, "this process", RTLD_NOLOAD)) return;
+    for (const std::string &package : package_folders())
+      for (const std::string &wheel : wheels)
+        if (in_folder(package + "/" + wheel)) return;
+    for (const std::string &name : names_)
+      if (load(name, name, "the dynamic loader's path")) return;
+    for (const std::string &folder : folders)
+      if (in_folder(folder)) return;
+  }
+
+  explicit operator bool() const { return handle_ != nullptr; }
+  const std::string &name() const { return names_.front(); }
+  const std::vector<Step> &trail() const { return trail_; }
+
+  // Tell core where was looked; during open() only.
+  void report() const {
+    for (const Step &step : trail_) host->trail(step.what.c_str(), step.where.c_str(), step.result.c_str());
+  }
+
+  // The whole search in one sentence, for errors after open().
+  std::string story() const {
+    std::string text;
+    for (const Step &step : trail_)
+      text += (text.empty() ? "looked for " : "; ") + step.what + " in " + step.where + ": " + step.result;
+    return text;
+  }
+
+  // Its function `symbol`; nullptr where it has none.
+  template <class Function> void find(const char *symbol, Function *&function) const {
+    function = handle_ != nullptr ? reinterpret_cast<Function *>(dlsym(handle_, symbol)) : nullptr;
+  }
+
+  // Its function `symbol`; throws where it has none.
+  template <class Function> void require(const char *symbol, Function *&function) const {
+    if (handle_ == nullptr)
+      throw Error(INFINI_STATUS_UNAVAILABLE, name() + " is not on this machine (" + story() + ")");
+    find(symbol, function);
+    if (function == nullptr)
+      throw Error(INFINI_STATUS_UNAVAILABLE,
+                  path_ + " has no function " + symbol + ": install a newer version of that library");
+  }
+
+ private:
+  bool in_folder(const std::string &folder) {
+    return std::any_of(names_.begin(), names_.end(),
+                       [&](const std::string &name) { return load(name, folder + "/" + name, folder); });
+  }
+
+  bool load(const std::string &name, const std::string &path, const std::string &where, int flags = 0) {
+    dlerror();
+    handle_ = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL | flags);
+    const char *why = handle_ == nullptr ? dlerror() : nullptr;
+    const std::string text = why != nullptr ? why : "";
+    // That a process has not loaded a library yet is the usual case, and no news to anybody.
+    if (handle_ == nullptr && (flags & RTLD_NOLOAD) != 0) return false;
+    const bool absent = text.empty() || (text.find("No such file") != std::string::npos && text.find(path) == 0);
+    trail_.push_back({name, where, handle_ != nullptr ? "found" : absent ? "not found" : text});
+    if (handle_ != nullptr) path_ = path;
+    return handle_ != nullptr;
+  }
+
+  std::vector<std::string> names_;
+  void *handle_ = nullptr;
+  std::string path_;
+  std::vector<Step> trail_;
+};
+
+}  // namespace infini

@@ -1,0 +1,18 @@
+# How the wheel is built: NVIDIA's compiler comes from PyPI (see pyproject.toml), or from CUDA_HOME.
+# infinicore.build knows the rest: headers, capsule, entry point, requirement on core.
+"""Build infinicore-cuda."""
+
+from pathlib import Path
+
+from infinicore.build import setup_backend
+from infinicore.toolkit import Nvcc
+
+folder = Path("src/infinicore_cuda")
+
+setup_backend(
+    "cuda",
+    vendor="NVIDIA",
+    sources=[*sorted(folder.glob("*.cpp")), *sorted(folder.glob("kernels/*.cu"))],
+    include_dirs=[folder],
+    device_compiler=Nvcc("80;86;89;90a;100;120"),
+)
