@@ -4,7 +4,7 @@
 
 from pathlib import Path
 
-from infinicore.build import setup_backend
+from infinicore.build import cudalike_sources, setup_backend
 from infinicore.toolkit import Nvcc
 
 folder = Path("src/infinicore_cuda")
@@ -12,7 +12,7 @@ folder = Path("src/infinicore_cuda")
 setup_backend(
     "cuda",
     vendor="NVIDIA",
-    sources=[*sorted(folder.glob("*.cpp")), *sorted(folder.glob("kernels/*.cu"))],
+    sources=[*sorted(folder.glob("*.cpp")), *cudalike_sources(".cu")],
     include_dirs=[folder],
     device_compiler=Nvcc("80;86;89;90a;100;120"),
 )

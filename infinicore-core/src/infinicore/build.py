@@ -34,7 +34,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-__all__ = ["Native", "Unit", "requirement", "setup_backend"]
+__all__ = ["Native", "Unit", "cudalike_sources", "requirement", "setup_backend"]
 
 HERE = Path(__file__).resolve().parent
 INCLUDE = HERE / "include"
@@ -659,6 +659,31 @@ def requirement(version):
     """The requirement on core of a plug-in of `version`: any core that agrees in the first two numbers."""
     major, minor = re.findall(r"\d+", version)[:2]
     return f"infinicore-core ~= {major}.{minor}.0"
+
+
+def cudalike_sources(suffix):
+    """Write a source file per family of kernels in ``infinicore/cudalike`` into ``build/cudalike``.
+
+    Parameters
+    ----------
+    suffix : str
+        What the vendor's compiler expects: ``".cu"``.
+
+    Returns
+    -------
+    list of Path
+        For the `sources` of `setup_backend`, relative to the folder of ``setup.py``.
+    """
+    written = []
+    for header in sorted((INCLUDE / "infinicore" / "cudalike").glob("*.hpp")):
+        if "\nINFINI_CUDALIKE_KERNEL(" in header.read_text():
+            source = Path("build") / "cudalike" / f"{header.stem}{suffix}"
+            text = f"#include <infinicore/cudalike/{header.name}>\n"
+            if not source.exists() or source.read_text() != text:
+                source.parent.mkdir(parents=True, exist_ok=True)
+                source.write_text(text)
+            written.append(source)
+    return written
 
 
 def setup_backend(

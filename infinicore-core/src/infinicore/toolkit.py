@@ -113,7 +113,7 @@ class Nvcc:
         return [
             *([ccache] if ccache else launchers),
             *self.command,
-            *("-std=c++17", "-O3", "-ccbin", compiler, f"-Xcompiler={','.join(host_flags)}"),
+            *("-std=c++17", "-ccbin", compiler, f"-Xcompiler={','.join(host_flags)}"),
             *self.flags(),
             *flags,
             *(f"-I{directory}" for directory in include_dirs),

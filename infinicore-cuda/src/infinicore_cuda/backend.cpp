@@ -1,14 +1,11 @@
 // infinicore_cuda/backend.cpp -- the table that infinicore gets, and the first look at driver and devices.
-#include "operators.hpp"
+#include <infinicore/cudalike/table.hpp>
+
 #include "sdk.hpp"
 
 namespace infini::cuda {
 
 namespace {
-
-std::string version(int number) {  // 13000 -> "13.0"
-  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
-}
 
 // Why there are no devices, in a sentence.
 [[noreturn]] void no_devices(cudaError_t error) {
@@ -44,7 +41,7 @@ infiniStatus_t open(const infini_host *core, int32_t *device_count) {
 
 const infini_backend *infinicore_backend(void) {
   using namespace infini::cuda;
-  static const std::vector<const infini_operator *> all = operators();
+  static const std::vector<const infini_operator *> all = infini::cudalike::table();
   static const infini_backend table = {
       INFINI_HEADER(infini_backend),
       INFINI_NAME,

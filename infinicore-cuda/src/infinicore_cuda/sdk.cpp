@@ -69,10 +69,6 @@ const Nvml &management() {
   return library;
 }
 
-std::string version(int number) {  // 13000 -> "13.0"
-  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
-}
-
 template <size_t N> void put(char (&target)[N], const std::string &text) {
   std::snprintf(target, N, "%s", text.c_str());
 }
@@ -115,7 +111,8 @@ void Sdk::resources(int device, infini_resources &out) {
     out.memory_total_bytes = memory.total;
     out.valid |= 1u | 2u;
   }
-  if (Utilization busy{}; management().utilization != nullptr && management().utilization(found, &busy) == 0) {
+  if (Utilization busy{};
+      management().utilization != nullptr && management().utilization(found, &busy) == 0) {
     out.compute_utilization = busy.gpu / 100.0;
     out.memory_bandwidth_utilization = busy.memory / 100.0;
     out.valid |= 4u | 8u;

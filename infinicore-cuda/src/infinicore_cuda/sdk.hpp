@@ -16,6 +16,11 @@ std::vector<std::string> toolkit_folders();
 const Library &driver();
 const Library &nvml();
 
+// A version of CUDA as its functions return it, 13000, as text, "13.0".
+inline std::string version(int number) {
+  return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+}
+
 struct Sdk : cudalike::Numbers {
   static constexpr const char *prefix = "cuda";
 

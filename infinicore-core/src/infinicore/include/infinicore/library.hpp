@@ -111,7 +111,8 @@ class Library {
     const std::string text = why != nullptr ? why : "";
     // That a process has not loaded a library yet is the usual case, and no news to anybody.
     if (handle_ == nullptr && (flags & RTLD_NOLOAD) != 0) return false;
-    const bool absent = text.empty() || (text.find("No such file") != std::string::npos && text.find(path) == 0);
+    const bool absent =
+        text.empty() || (text.find("No such file") != std::string::npos && text.find(path) == 0);
     trail_.push_back({name, where, handle_ != nullptr ? "found" : absent ? "not found" : text});
     if (handle_ != nullptr) path_ = path;
     return handle_ != nullptr;

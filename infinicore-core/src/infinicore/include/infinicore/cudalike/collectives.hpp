@@ -1,5 +1,5 @@
-// infinicore/cudalike/collectives.hpp -- the collectives table of every vendor whose library is modelled on NCCL.
-// Like runtime.hpp it is written against a struct in which a vendor names functions, types and numbers.
+// infinicore/cudalike/collectives.hpp -- the collectives table of every vendor whose library is modelled on
+// NCCL. Like runtime.hpp it is written against a struct in which a vendor names functions, types and numbers.
 //
 // The struct, called Ccl below; its functions have NCCL's arguments and are pointers that load() fills in:
 //   prefix                          "nccl", "mccl", ...
@@ -22,7 +22,8 @@ namespace infini::cudalike {
 
 // NCCL's enumerators.
 struct CclNumbers {
-  static constexpr int success = 0, invalid_argument = 4, invalid_usage = 5, remote_error = 6, in_progress = 7;
+  static constexpr int success = 0, invalid_argument = 4, invalid_usage = 5, remote_error = 6,
+                       in_progress = 7;
   static constexpr int int8 = 0, uint8 = 1, int32 = 2, uint32 = 3, int64 = 4, uint64 = 5, float16 = 6,
                        float32 = 7, float64 = 8, bfloat16 = 9, float8_e4m3 = 10;
   static constexpr int sum = 0, prod = 1, max = 2, min = 3, avg = 4;
@@ -194,9 +195,12 @@ template <class Ccl> class Collectives {
                                                     " (infiniDtype_t)");
   }
 
-  // ---- communicators ---------------------------------------------------------------------------------------
+  // ---- communicators
+  // ---------------------------------------------------------------------------------------
 
-  static Communicator &communicator(infinicclComm_t comm) { return *static_cast<Communicator *>(comm); }
+  static Communicator &communicator(infinicclComm_t comm) {
+    return *static_cast<Communicator *>(comm);
+  }
 
   // The communicator, after a look at whether a rank of it died meanwhile.
   static Communicator &healthy(infinicclComm_t handle) {
@@ -301,7 +305,8 @@ template <class Ccl> class Collectives {
     });
   }
 
-  // ---- calls -------------------------------------------------------------------------------------------------
+  // ---- calls
+  // -------------------------------------------------------------------------------------------------
 
   static infiniStatus_t all_reduce(const void *send, void *receive, uint64_t count, infiniDtype_t dtype,
                                    infinicclReduceOp_t op, infinicclComm_t comm, infinirtStream_t stream) {

@@ -4,8 +4,8 @@
 // The struct, called Sdk below:
 //   prefix                          how its functions begin: "cuda", "musa", "mc", ...
 //   Error Stream Event Graph GraphExec                types
-//   GetErrorName GetErrorString GetLastError GetDevice SetDevice DeviceSynchronize DeviceGetAttribute MemGetInfo
-//   Malloc Free MallocHost FreeHost MallocAsync FreeAsync Memcpy MemcpyAsync MemsetAsync
+//   GetErrorName GetErrorString GetLastError GetDevice SetDevice DeviceSynchronize DeviceGetAttribute
+//   MemGetInfo Malloc Free MallocHost FreeHost MallocAsync FreeAsync Memcpy MemcpyAsync MemsetAsync
 //   StreamCreateWithFlags StreamDestroy StreamSynchronize StreamWaitEvent StreamBeginCapture StreamEndCapture
 //   EventCreateWithFlags EventDestroy EventRecord EventQuery EventSynchronize EventElapsedTime
 //   GraphDestroy GraphInstantiate GraphLaunch GraphExecDestroy DeviceCanAccessPeer DeviceEnablePeerAccess
@@ -192,9 +192,8 @@ template <class Sdk> class Runtime {
 
   static infiniStatus_t memcpy_async(void *target, const void *source, uint64_t bytes,
                                      infinirtMemcpyKind_t kind, infinirtStream_t stream) {
-    return guard([&] {
-      INFINI_SDK(MemcpyAsync, target, source, bytes, kind_of(kind), static_cast<Stream>(stream));
-    });
+    return guard(
+        [&] { INFINI_SDK(MemcpyAsync, target, source, bytes, kind_of(kind), static_cast<Stream>(stream)); });
   }
 
   static infiniStatus_t memset_async(void *target, int32_t value, uint64_t bytes, infinirtStream_t stream) {
@@ -219,17 +218,15 @@ template <class Sdk> class Runtime {
   }
 
   static infiniStatus_t stream_wait_event(infinirtStream_t stream, infinirtEvent_t event) {
-    return guard([&] {
-      INFINI_SDK(StreamWaitEvent, static_cast<Stream>(stream), static_cast<Event>(event), 0);
-    });
+    return guard(
+        [&] { INFINI_SDK(StreamWaitEvent, static_cast<Stream>(stream), static_cast<Event>(event), 0); });
   }
 
   static infiniStatus_t event_create(uint32_t flags, infinirtEvent_t *out) {
     return guard([&] {
       Event event{};
-      const unsigned ours =
-          ((flags & INFINIRT_EVENT_DISABLE_TIMING) != 0 ? Sdk::event_disable_timing : 0u) |
-          ((flags & INFINIRT_EVENT_BLOCKING_SYNC) != 0 ? Sdk::event_blocking_sync : 0u);
+      const unsigned ours = ((flags & INFINIRT_EVENT_DISABLE_TIMING) != 0 ? Sdk::event_disable_timing : 0u) |
+                            ((flags & INFINIRT_EVENT_BLOCKING_SYNC) != 0 ? Sdk::event_blocking_sync : 0u);
       INFINI_SDK(EventCreateWithFlags, &event, ours);
       *out = event;
     });
@@ -266,7 +263,8 @@ template <class Sdk> class Runtime {
 
   static infiniStatus_t capture_begin(infinirtStream_t stream, infinirtStreamCaptureMode_t mode) {
     return guard([&] {  // the modes have CUDA's numbers
-      INFINI_SDK(StreamBeginCapture, static_cast<Stream>(stream), static_cast<typename Sdk::CaptureMode>(mode));
+      INFINI_SDK(StreamBeginCapture, static_cast<Stream>(stream),
+                 static_cast<typename Sdk::CaptureMode>(mode));
     });
   }
 

@@ -1,0 +1,32 @@
+// doubles/cuda/launch.cpp -- linked into the plug-in instead of nvcc's launches: a kernel joins its stream,
+// where the host executor runs it when somebody waits.
+#include <cuda_runtime_api.h>
+
+#include <cstdio>
+
+#include "simt/dialect.hpp"
+
+extern "C" cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *), void (*destroy)(void *),
+                                          void *kernel);
+
+namespace infini::cudalike {
+
+void enqueue(Stream stream, simt::Launch launch) {
+  const auto run = [](void *kernel) -> int {
+    try {
+      simt::run(*static_cast<simt::Launch *>(kernel));
+      return 0;
+    } catch (const simt::Error &error) {
+      std::fprintf(stderr, "CUDA double: %s\n", error.what());
+      return cudaErrorLaunchFailure;
+    }
+  };
+  const auto destroy = [](void *kernel) { delete static_cast<simt::Launch *>(kernel); };
+  const cudaError_t error = cuda_double_launch(static_cast<cudaStream_t>(stream), run, destroy,
+                                               new simt::Launch(std::move(launch)));
+  if (error != cudaSuccess)
+    throw Error(INFINI_STATUS_INTERNAL_ERROR,
+                std::string("a kernel was not launched: ") + cudaGetErrorString(error));
+}
+
+}  // namespace infini::cudalike
