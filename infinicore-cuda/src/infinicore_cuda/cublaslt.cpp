@@ -10,7 +10,7 @@ namespace infini::cuda::lt {
 const Functions &library() {
   static const Functions functions = [] {
     const Library found({"libcublasLt.so.13", "libcublasLt.so.12"}, {"nvidia/cu13/lib", "nvidia/cublas/lib"},
-                        toolkit_folders());
+                        toolkit_folders(), "pip install infinicore-cuda[cu13]");
     Functions f;
 #define INFINI_FUNCTION(name) found.require("cublasLt" #name, f.name)
     INFINI_FUNCTION(Create);

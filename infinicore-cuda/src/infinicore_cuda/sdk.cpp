@@ -132,7 +132,8 @@ void Sdk::set_up_device(int device) {
 }
 
 void Nccl::load() {
-  static const Library library({"libnccl.so.2"}, {"nvidia/nccl/lib"}, toolkit_folders());
+  static const Library library({"libnccl.so.2"}, {"nvidia/nccl/lib"}, toolkit_folders(),
+                               "pip install infinicore-cuda[cu13]");
   static std::once_flag once;
   std::call_once(once, [] {
     library.require("ncclGetErrorString", GetErrorString);

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <string>
 
-namespace double_cuda {
+namespace double_cuda __attribute__((visibility("default"))) {
 
 constexpr int pending = -1;  // a step cannot go on yet: it is asked again when something has changed
 

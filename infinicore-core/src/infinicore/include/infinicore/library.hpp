@@ -51,10 +51,11 @@ class Library {
   };
 
   // Look for the sonames in `names`, best first: a copy that the process has already, then in the wheels of
-  // this Python (`wheels` are folders below site-packages), the dynamic loader's path, and `folders`.
+  // this Python (`wheels` are folders below site-packages), the dynamic loader's path, and `folders`. What
+  // helps where it is missing is `advice`: "pip install ...".
   Library(std::vector<std::string> names, const std::vector<std::string> &wheels,
-          const std::vector<std::string> &folders)
-      : names_(std::move(names)) {
+          const std::vector<std::string> &folders, std::string advice = "")
+      : names_(std::move(names)), advice_(std::move(advice)) {
     for (const std::string &name : names_)
       if (load(name, name, "this process", RTLD_NOLOAD)) return;
     for (const std::string &package : package_folders())
@@ -77,10 +78,14 @@ class Library {
 
   // The whole search in one sentence, for errors after open().
   std::string story() const {
-    std::string text;
-    for (const Step &step : trail_)
-      text += (text.empty() ? "looked for " : "; ") + step.what + " in " + step.where + ": " + step.result;
-    return text;
+    std::string text = "looked for " + names_.front();
+    for (size_t i = 1; i < names_.size(); ++i) text += (i + 1 < names_.size() ? ", " : " and ") + names_[i];
+    std::string where, oddities;
+    for (const Step &step : trail_) {
+      if (where.find(step.where) == std::string::npos) where += (where.empty() ? " in " : ", ") + step.where;
+      if (step.result != "not found") oddities += "; " + step.what + ": " + step.result;
+    }
+    return text + where + oddities;
   }
 
   // Its function `symbol`; nullptr where it has none.
@@ -91,7 +96,9 @@ class Library {
   // Its function `symbol`; throws where it has none.
   template <class Function> void require(const char *symbol, Function *&function) const {
     if (handle_ == nullptr)
-      throw Error(INFINI_STATUS_UNAVAILABLE, name() + " is not on this machine (" + story() + ")");
+      throw Error(INFINI_STATUS_UNAVAILABLE, name() + " is not on this machine" +
+                                                 (advice_.empty() ? "" : ": " + advice_) + " (" + story() +
+                                                 ")");
     find(symbol, function);
     if (function == nullptr)
       throw Error(INFINI_STATUS_UNAVAILABLE,
@@ -119,6 +126,7 @@ class Library {
   }
 
   std::vector<std::string> names_;
+  std::string advice_;
   void *handle_ = nullptr;
   std::string path_;
   std::vector<Step> trail_;
