@@ -28,6 +28,7 @@ from infinicore.abi cimport (
     infinirtStream_t)
 
 import atexit
+import os
 from collections import namedtuple
 
 from infinicore import schema as _schema
@@ -75,6 +76,8 @@ cdef enum Tag:
 cdef object EMPTY = _schema.EMPTY
 cdef PyTypeObject *TENSOR_TYPE = <PyTypeObject *> Tensor
 cdef Cache CACHE = Cache(4096)
+# Every operator then waits for its work, so that what goes wrong on a device is reported by the culprit.
+cdef bint LAUNCH_BLOCKING = os.environ.get("INFINICORE_LAUNCH_BLOCKING", "0") not in ("", "0")
 cdef uint64_t _numbers = 0
 cdef list _operators = []           # every Operator made, for cache_info() and cache_clear()
 
@@ -848,6 +851,8 @@ cdef class Operator:
         context.activate()
         with nogil:
             status = descriptor.kernel.execute(descriptor.handle, scratch, bytes, frame.slots, stream)
+            if LAUNCH_BLOCKING and status == INFINI_STATUS_SUCCESS and recorder is None:
+                status = context.runtime.stream_synchronize(stream)
         if status != INFINI_STATUS_SUCCESS:
             check(status, self.name)
         return self.results(frame)

@@ -1,0 +1,200 @@
+# What goes wrong with CUDA, made to go wrong: each fault is an error that says what happened, and leaks nothing.
+# A fresh process each, since a lost device stays lost and a backend is opened once.
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+REPORT = """
+backend = ic.backends["cuda"]
+print(len(backend.devices), backend.state, backend.reason)
+for step in backend.trail:
+    print(step["what"], "|", step["where"], "|", step["result"])
+print(ic.add(ic.ones((2,), dtype=ic.float32, device="cpu"), ic.ones((2,), dtype=ic.float32, device="cpu")).tolist())
+"""
+
+
+def test_a_driver_that_is_too_old_says_both_versions(python) -> None:
+    said = python(REPORT, CUDA_DOUBLE="driver=12020")
+    assert "0 unavailable the NVIDIA driver is too old: it supports CUDA 12.2, this wheel needs 13.0" in said
+    assert "CUDA driver version is insufficient for CUDA runtime version (cudaErrorInsufficientDriver)" in said
+    assert said.endswith("[2.0, 2.0]\n")  # the CPU works
+
+
+def test_a_machine_without_devices(python) -> None:
+    said = python(REPORT, CUDA_DOUBLE="devices=0")
+    assert "unavailable the NVIDIA driver has no usable device: no CUDA-capable device is detected" in said
+
+
+def test_a_machine_without_a_driver_says_where_it_was_looked_for(python, folder: Path, tmp_path: Path) -> None:
+    """The runtime is part of the wheel, so only it is there."""
+    (tmp_path / "libcudart.so.13").symlink_to(folder / "libcudart.so.13")
+    said = python(REPORT, LD_LIBRARY_PATH=str(tmp_path))
+    assert "unavailable the NVIDIA driver is not installed: there is no libcuda.so.1" in said
+    assert "libcuda.so.1 | the dynamic loader's path | not found" in said
+    assert said.endswith("[2.0, 2.0]\n")
+
+
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_memory_that_runs_out_at_any_call(python, nth: int) -> None:
+    """Core gives its cache back and asks once more, so that two refusals in a row are what a program sees."""
+    said = python(
+        f"""
+        a = on(array(3))
+        configure("fail=cudaMalloc:{nth}:2 fail=cudaMalloc:{nth + 1}:2")
+        made = []
+        for size in (16, 32, 64, 128):
+            error_of(lambda: made.append(ic.empty((size << 20,), dtype=ic.uint8, device="cuda")))
+        before = live("memory")
+        made.clear()
+        ic.empty_cache("cuda")
+        print(before - live("memory"), (a + a).tolist())
+        """
+    )
+    assert said.count("OutOfMemory") <= 1
+    assert said.count("no error") == 4 - said.count("OutOfMemory")
+    if "OutOfMemory" in said:
+        assert "cudaMalloc: out of memory (cudaErrorMemoryAllocation)" in said
+    assert f"{said.count('no error')} [0.0, 2.0, 4.0]" in said  # each block that was made came back
+
+
+def test_a_request_that_no_device_can_meet(python) -> None:
+    said = python(
+        """
+        error_of(ic.empty, (1 << 30,), dtype=ic.float64, device="cuda")
+        print((on(array(3)) + on(array(3))).tolist())
+        """
+    )
+    assert "OutOfMemory" in said and "cudaMalloc: out of memory (cudaErrorMemoryAllocation)" in said
+    assert said.endswith("[0.0, 2.0, 4.0]\n")
+
+
+def test_a_launch_that_is_refused_names_the_operator(python) -> None:
+    said = python(
+        """
+        a = on(array(4))
+        ic.synchronize("cuda")
+        configure("fail=cudaLaunchKernel:1:1")
+        error_of(ic.add, a, a)
+        print((a + a).tolist())
+        """
+    )
+    assert "add: a kernel was not launched: invalid argument" in said
+    assert said.endswith("[0.0, 2.0, 4.0, 6.0]\n")  # refused, not sticky
+
+
+def test_a_kernel_that_fails_is_reported_by_whoever_waits(python) -> None:
+    said = python(
+        """
+        a = on(array(4))
+        configure("fail=kernel:1:719")
+        b = a + a
+        error_of(ic.synchronize, "cuda")
+        error_of(ic.mul, a, a)
+        """
+    )
+    assert said.count("unspecified launch failure") == 2  # a lost device stays lost
+    assert "cudaErrorLaunchFailure" in said
+
+
+def test_launch_blocking_reports_it_at_the_operator(python) -> None:
+    said = python(
+        """
+        a = on(array(4))
+        configure("fail=kernel:1:700")
+        error_of(ic.add, a, a)
+        """,
+        INFINICORE_LAUNCH_BLOCKING="1",
+    )
+    assert "add:" in said and "an illegal memory access was encountered (cudaErrorIllegalAddress)" in said
+
+
+def test_launch_blocking_lets_graphs_be_captured(python) -> None:
+    said = python(
+        """
+        a = on(array(4))
+        with ic.graph("cuda") as g:
+            b = a + a
+        g.run()
+        print(g.captured, b.tolist())
+        """,
+        INFINICORE_LAUNCH_BLOCKING="1",
+    )
+    assert said == "True [0.0, 2.0, 4.0, 6.0]\n"
+
+
+def test_a_lost_device_does_not_take_the_process_along(python) -> None:
+    said = python(
+        """
+        a, other = on(array(4)), on(array(4), "cuda:1")
+        configure("fail=kernel:1:719")
+        b = a + a
+        error_of(b.tolist)
+        print((other + other).tolist())
+        print("and out")
+        """
+    )
+    assert "unspecified launch failure" in said
+    assert "[0.0, 2.0, 4.0, 6.0]\nand out" in said  # the other device works, and the process ends in order
+
+
+SYMBOLS = {
+    "libcublasLt.so.13": ("cublasLtMatmul", "error_of(ic.matmul, on(array(2, 3)), on(array(3, 2)))"),
+    "libnccl.so.2": ("ncclSend", "error_of(tables().ccl.unique_id, ctypes.create_string_buffer(4096))"),
+}
+
+
+@pytest.mark.parametrize("library", SYMBOLS)
+def test_a_library_that_lacks_one_symbol(
+    python, build: ModuleType, folder: Path, tmp_path: Path, library: str
+) -> None:
+    symbol, code = SYMBOLS[library]
+    build.without(folder, library, symbol, tmp_path)
+    said = python(code + "\nprint((on(array(2)) + on(array(2))).tolist())", tmp_path)
+    assert f"{library} has no function {symbol}: install a newer version of that library" in said
+    assert said.endswith("[0.0, 2.0]\n")  # everything else works
+
+
+def test_libraries_that_are_missing_are_named_with_what_helps(python, folder: Path, tmp_path: Path) -> None:
+    for name in ("libcudart.so.13", "libcuda.so.1"):
+        (tmp_path / name).symlink_to(folder / name)
+    said = python(
+        """
+        error_of(ic.matmul, on(array(2, 3)), on(array(3, 2)))
+        print((on(array(2)) + on(array(2))).tolist())
+        """,
+        LD_LIBRARY_PATH=str(tmp_path),
+    )
+    assert "gemm: libcublasLt.so.13 is not on this machine: pip install infinicore-cuda[cu13]" in said
+    assert "looked for libcublasLt.so.13 and libcublasLt.so.12 in" in said
+    assert said.endswith("[0.0, 2.0]\n")
+
+
+def test_nothing_is_left_behind(python) -> None:
+    said = python(
+        """
+        import gc
+        def work():
+            a, b = on(array(8, 8)), on(array(8, 8))
+            with ic.stream(ic.Stream("cuda")):
+                ic.matmul(a, b)
+                ic.linear(a, b, on(array(16))[::2])
+            with ic.graph("cuda") as g:
+                ic.add(a, b)
+            g.run()
+            start, end = (ic.DeviceEvent(device="cuda", enable_timing=True) for _ in range(2))
+            start.record(); end.record(); end.synchronize()
+            assert start.elapsed_time(end) >= 0
+        what = ("memory", "pinned", "stream", "event", "graph", "exec")
+        work(); gc.collect(); ic.synchronize("cuda")
+        before = [live(name) for name in what]
+        for _ in range(3):
+            work()
+        gc.collect(); ic.synchronize("cuda")
+        after = [live(name) for name in what]
+        print(before == after, before, after)
+        """
+    )
+    assert said.startswith("True"), said

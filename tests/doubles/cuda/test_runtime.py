@@ -1,0 +1,198 @@
+# The runtime table of infinicore-cuda, called as core would: every member, on streams that work only when waited for.
+# What needs a particular state of the device runs in a process of its own.
+from __future__ import annotations
+
+import ctypes
+from ctypes import byref, c_float, c_int32, c_uint64, c_void_p
+from typing import Any
+
+import numpy as np
+import pytest
+
+import infinicore as ic
+from infinicore.errors import Error, InvalidArgument
+from infinicore.testing.sim.tables import Tables, alone
+
+H2D, D2H, D2D = 1, 2, 3
+KINDS = ("memory", "pinned", "stream", "event", "graph", "exec")
+
+
+@pytest.fixture
+def runtime(tables: Tables, double: ctypes.CDLL) -> Any:
+    """The table; what a test makes it has to release."""
+    ic.empty_cache("cuda")
+    before = {kind: double.cuda_double_live(kind.encode()) for kind in KINDS}
+    yield tables.runtime
+    assert {kind: double.cuda_double_live(kind.encode()) for kind in KINDS} == before
+
+
+def make(member: Any, *arguments: object) -> c_void_p:
+    out = c_void_p()
+    member(*arguments, byref(out))
+    return out
+
+
+def test_a_device_says_what_it_is() -> None:
+    said = ic.backends["cuda"].devices
+    assert [device["name"] for device in said] == ["CUDA double 0", "CUDA double 1"]
+    assert {device["memory_bytes"] for device in said} == {2 << 30}
+
+
+def test_device_info(runtime: Any) -> None:
+    info = (ctypes.c_char * 1024)()
+    ctypes.c_uint32.from_buffer(info).value = 1024
+    runtime.device_info(1, info)
+    text = bytes(info)
+    assert text[8:].startswith(b"CUDA double 1\0")
+    for part in (b"580.00.00, CUDA 13.0\0", b"\0CUDA 13.0\0", b"\0sm_90\0"):
+        assert part in text
+
+
+@alone
+def test_memory_and_copies(runtime: Any) -> None:
+    runtime.set_device(0)
+    free, total = c_uint64(), c_uint64()
+    runtime.memory_info(byref(free), byref(total))
+    stream = make(runtime.stream_create, 0)
+    one, two = make(runtime.malloc_device, c_uint64(64)), make(runtime.malloc_async, c_uint64(64), stream)
+    left = c_uint64()
+    runtime.memory_info(byref(left), byref(total))
+    assert free.value - left.value == 128
+    pinned = make(runtime.malloc_host, c_uint64(64))
+    content = bytes(range(64))
+    runtime.memcpy_sync(one, content, c_uint64(64), H2D)
+    runtime.memcpy_async(two, one, c_uint64(64), D2D, stream)
+    runtime.memset_async(two, 7, c_uint64(8), stream)
+    runtime.memcpy_async(pinned, two, c_uint64(64), D2H, stream)
+    runtime.stream_synchronize(stream)
+    assert ctypes.string_at(pinned, 64) == b"\x07" * 8 + content[8:]
+    back = ctypes.create_string_buffer(64)
+    runtime.memcpy_sync(back, two, c_uint64(64), D2H)
+    assert back.raw == ctypes.string_at(pinned, 64)
+    runtime.free_async(two, stream)
+    runtime.free_device(one)
+    runtime.free_host(pinned)
+    runtime.stream_destroy(stream)
+
+
+@alone
+def test_a_copy_of_another_kind_is_refused_in_cudas_words(runtime: Any) -> None:
+    runtime.set_device(0)
+    memory, host = make(runtime.malloc_device, c_uint64(64)), ctypes.create_string_buffer(64)
+    for arguments in ((host, memory, c_uint64(64), H2D), (memory, host, c_uint64(65), H2D)):
+        with pytest.raises(Error, match=r"cudaMemcpy: invalid argument \(cudaErrorInvalidValue\)"):
+            runtime.memcpy_sync(*arguments)
+    with pytest.raises(InvalidArgument, match="unknown kind 9"):
+        runtime.memcpy_sync(memory, host, c_uint64(64), 9)
+    runtime.free_device(memory)
+    with pytest.raises(Error, match="cudaFree: invalid argument"):
+        runtime.free_device(memory)
+
+
+@alone
+def test_streams_wait_for_events_and_events_tell_the_time(runtime: Any) -> None:
+    runtime.set_device(1)
+    first, second = (make(runtime.stream_create, 0) for _ in range(2))
+    start, end = (make(runtime.event_create, 0) for _ in range(2))
+    untimed = make(runtime.event_create, 1)
+    memory = make(runtime.malloc_device, c_uint64(8))
+    runtime.event_record(start, first)
+    runtime.memset_async(memory, 1, c_uint64(8), first)
+    runtime.event_record(untimed, first)
+    runtime.stream_wait_event(second, untimed)
+    runtime.memset_async(memory, 2, c_uint64(4), second)
+    runtime.event_record(end, second)
+    assert not runtime.event_query(end)  # nothing ran: nobody waited
+    runtime.event_synchronize(end)
+    assert runtime.event_query(end)
+    back = ctypes.create_string_buffer(8)
+    runtime.memcpy_sync(back, memory, c_uint64(8), D2H)
+    assert back.raw == b"\x02" * 4 + b"\x01" * 4
+    elapsed = c_float(-1)
+    runtime.event_elapsed(start, end, byref(elapsed))
+    assert elapsed.value >= 0
+    with pytest.raises(Error, match="cudaEventElapsedTime: invalid resource handle"):
+        runtime.event_elapsed(start, untimed, byref(elapsed))
+    runtime.free_device(memory)
+    for event in (start, end, untimed):
+        runtime.event_destroy(event)
+    for stream in (first, second):
+        runtime.stream_destroy(stream)
+    runtime.synchronize()
+
+
+@alone
+def test_a_graph_replays_what_was_captured(runtime: Any) -> None:
+    runtime.set_device(0)
+    stream, other = (make(runtime.stream_create, 0) for _ in range(2))
+    fork, join = (make(runtime.event_create, 1) for _ in range(2))
+    memory = make(runtime.malloc_device, c_uint64(4))
+    runtime.capture_begin(stream, 2)
+    runtime.memset_async(memory, 5, c_uint64(4), stream)
+    runtime.event_record(fork, stream)
+    runtime.stream_wait_event(other, fork)
+    runtime.memset_async(memory, 6, c_uint64(2), other)
+    runtime.event_record(join, other)
+    runtime.stream_wait_event(stream, join)
+    graph = make(runtime.capture_end, stream)
+    exec_ = make(runtime.graph_instantiate, graph)
+    runtime.graph_destroy(graph)
+    back = ctypes.create_string_buffer(4)
+    for _ in range(2):
+        runtime.memset_async(memory, 0, c_uint64(4), stream)
+        runtime.graph_launch(exec_, stream)
+        runtime.stream_synchronize(stream)
+        runtime.memcpy_sync(back, memory, c_uint64(4), D2H)
+        assert back.raw == b"\x06\x06\x05\x05"
+    runtime.graph_exec_destroy(exec_)
+    runtime.capture_begin(stream, 2)
+    with pytest.raises(Error, match="operation not permitted when stream is capturing"):
+        runtime.stream_synchronize(stream)
+    with pytest.raises(Error, match="cudaStreamEndCapture: operation failed due to a previous error"):
+        runtime.capture_end(stream, byref(c_void_p()))
+    runtime.free_device(memory)
+    for event in (fork, join):
+        runtime.event_destroy(event)
+    for made in (stream, other):
+        runtime.stream_destroy(made)
+
+
+@alone
+def test_peers(runtime: Any) -> None:
+    runtime.set_device(0)
+    reachable = c_int32(-1)
+    for peer, expected in ((1, 1), (1, 1), (0, 1)):  # switched on once, and no error the second time
+        runtime.can_access_peer(0, peer, byref(reachable))
+        assert reachable.value == expected
+    with pytest.raises(Error, match=r"cudaDeviceCanAccessPeer: invalid device ordinal"):
+        runtime.can_access_peer(0, 9, byref(reachable))
+
+
+def test_resources_come_from_nvml(runtime: Any) -> None:
+    class Resources(ctypes.Structure):
+        _fields_ = [
+            ("size", ctypes.c_uint32), ("version", ctypes.c_uint32), ("valid", c_uint64), ("used", c_uint64),
+            ("total", c_uint64), ("compute", ctypes.c_double), ("bandwidth", ctypes.c_double),
+            ("kernels", ctypes.c_double), ("communication", ctypes.c_double),
+        ]  # fmt: skip
+
+    found = Resources(size=ctypes.sizeof(Resources))
+    runtime.resources(0, byref(found))
+    assert (found.valid, found.total, found.compute, found.bandwidth) == (0b1111, 2 << 30, 0.25, 0.5)
+
+
+def test_copies_between_devices() -> None:
+    a = ic.from_numpy(np.arange(6, dtype=np.float32)).to("cuda:0")
+    b = a.to("cuda:1")
+    assert b.device.index == 1
+    assert (b + b).tolist() == [0, 2, 4, 6, 8, 10]
+
+
+def test_heuristics_are_asked_for_once(double: ctypes.CDLL) -> None:
+    a = ic.from_numpy(np.ones((5, 37), np.float32)).to("cuda")
+    b = ic.from_numpy(np.ones((37, 11), np.float32)).to("cuda")
+    assert ic.matmul(a, b).tolist() == [[37.0] * 11] * 5
+    before = double.cuda_double_live(b"heuristic")
+    for _ in range(3):
+        ic.matmul(a, b)
+    assert double.cuda_double_live(b"heuristic") == before
