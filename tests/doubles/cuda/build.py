@@ -28,7 +28,6 @@ LIBRARIES = {
     "libcublasLt.so.13": ("cublaslt.cpp", ["libcudart.so.13"]),
 }
 PLUGIN = "libinfinicore_cuda.so"
-ORIGIN = "-Wl,-rpath,$ORIGIN"
 
 
 def host_executor() -> Any:
@@ -72,7 +71,7 @@ def build(folder: Path) -> Path:
             execute(command, target)
 
     def link(target: Path, inputs: list[Path], options: list[str]) -> None:
-        command = [*compiler, "-shared", "-pthread", ORIGIN, *options, *map(str, inputs), "-ldl", "-o", str(target)]
+        command = [*compiler, "-shared", "-pthread", *options, *map(str, inputs), "-ldl", "-o", str(target)]
         if stale(target, command, inputs, objects / target.name):
             execute(command, objects / target.name)
 
@@ -91,7 +90,9 @@ def without(folder: Path, library: str, symbol: str, target: Path) -> None:
     inputs = [str(folder / "objects" / f"sdk_{Path(source).stem}.o"), *(str(folder / need) for need in needs)]
     soname = f"-Wl,-soname,{library},--version-script,{script}"
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    execute([*compiler, "-shared", "-pthread", soname, *inputs, "-o", str(target / library)], target / library)
+    execute(
+        [*compiler, "-shared", "-pthread", soname, *inputs, "-o", str(target / library)], target / library
+    )
 
 
 if __name__ == "__main__":

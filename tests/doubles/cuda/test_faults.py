@@ -19,7 +19,9 @@ print(ic.add(ic.ones((2,), dtype=ic.float32, device="cpu"), ic.ones((2,), dtype=
 def test_a_driver_that_is_too_old_says_both_versions(python) -> None:
     said = python(REPORT, CUDA_DOUBLE="driver=12020")
     assert "0 unavailable the NVIDIA driver is too old: it supports CUDA 12.2, this wheel needs 13.0" in said
-    assert "CUDA driver version is insufficient for CUDA runtime version (cudaErrorInsufficientDriver)" in said
+    assert (
+        "CUDA driver version is insufficient for CUDA runtime version (cudaErrorInsufficientDriver)" in said
+    )
     assert said.endswith("[2.0, 2.0]\n")  # the CPU works
 
 
@@ -28,7 +30,9 @@ def test_a_machine_without_devices(python) -> None:
     assert "unavailable the NVIDIA driver has no usable device: no CUDA-capable device is detected" in said
 
 
-def test_a_machine_without_a_driver_says_where_it_was_looked_for(python, folder: Path, tmp_path: Path) -> None:
+def test_a_machine_without_a_driver_says_where_it_was_looked_for(
+    python, folder: Path, tmp_path: Path
+) -> None:
     """The runtime is part of the wheel, so only it is there."""
     (tmp_path / "libcudart.so.13").symlink_to(folder / "libcudart.so.13")
     said = python(REPORT, LD_LIBRARY_PATH=str(tmp_path))
@@ -55,8 +59,7 @@ def test_memory_that_runs_out_at_any_call(python, nth: int) -> None:
     )
     assert said.count("OutOfMemory") <= 1
     assert said.count("no error") == 4 - said.count("OutOfMemory")
-    if "OutOfMemory" in said:
-        assert "cudaMalloc: out of memory (cudaErrorMemoryAllocation)" in said
+    assert "OutOfMemory" not in said or "bytes requested" in said
     assert f"{said.count('no error')} [0.0, 2.0, 4.0]" in said  # each block that was made came back
 
 
@@ -67,7 +70,7 @@ def test_a_request_that_no_device_can_meet(python) -> None:
         print((on(array(3)) + on(array(3))).tolist())
         """
     )
-    assert "OutOfMemory" in said and "cudaMalloc: out of memory (cudaErrorMemoryAllocation)" in said
+    assert "OutOfMemory cuda:0: out of memory: 8589934592 bytes requested" in said
     assert said.endswith("[0.0, 2.0, 4.0]\n")
 
 
@@ -188,11 +191,11 @@ def test_nothing_is_left_behind(python) -> None:
             start.record(); end.record(); end.synchronize()
             assert start.elapsed_time(end) >= 0
         what = ("memory", "pinned", "stream", "event", "graph", "exec")
-        work(); gc.collect(); ic.synchronize("cuda")
+        work(); gc.collect(); ic.synchronize("cuda"); ic.empty_cache("cuda")
         before = [live(name) for name in what]
         for _ in range(3):
             work()
-        gc.collect(); ic.synchronize("cuda")
+        gc.collect(); ic.synchronize("cuda"); ic.empty_cache("cuda")
         after = [live(name) for name in what]
         print(before == after, before, after)
         """
