@@ -107,7 +107,7 @@ class Nvcc:
         depfile: Path,
         include_dirs: Sequence[str],
     ) -> list[str]:
-        """Return the command that compiles `source`; `host_flags` are for the C++ compiler `host` behind it."""
+        """Return the command that compiles `source`; `host_flags` are for `host`, the C++ compiler behind."""
         *launchers, compiler = host
         ccache = shutil.which("ccache")
         return [

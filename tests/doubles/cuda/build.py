@@ -1,6 +1,6 @@
-# Builds the CUDA double and infinicore-cuda against it: the wheel's own sources, its kernels for the host executor.
+# Builds the CUDA double, and against it the sources of infinicore-cuda, kernels for the host executor.
 # What has not changed since the last time is kept; ccache is used where it is installed.
-"""Build the double: ``python build.py FOLDER`` leaves libcuda.so.1 and the others beside libinfinicore_cuda.so."""
+"""Build the double: ``python build.py FOLDER`` leaves its libraries beside libinfinicore_cuda.so."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def build(folder: Path) -> Path:
 
 
 def without(folder: Path, library: str, symbol: str, target: Path) -> None:
-    """Link a library once more into the folder `target`, one of its functions hidden: a release without it."""
+    """Link a library once more into the folder `target`, one function hidden: a release without it."""
     source, needs = LIBRARIES[library]
     script = target / "hidden.map"
     script.write_text(f"{{ local: {symbol}; }};\n")

@@ -1,4 +1,4 @@
-# What goes wrong with CUDA, made to go wrong: each fault is an error that says what happened, and leaks nothing.
+# What goes wrong with CUDA, made to go wrong: each fault is an error that says what happened.
 # A fresh process each, since a lost device stays lost and a backend is opened once.
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ backend = ic.backends["cuda"]
 print(len(backend.devices), backend.state, backend.reason)
 for step in backend.trail:
     print(step["what"], "|", step["where"], "|", step["result"])
-print(ic.add(ic.ones((2,), dtype=ic.float32, device="cpu"), ic.ones((2,), dtype=ic.float32, device="cpu")).tolist())
+one = ic.ones((2,), dtype=ic.float32, device="cpu")
+print((one + one).tolist())
 """
 
 

@@ -1,4 +1,4 @@
-# The runtime table of infinicore-cuda, called as core would: every member, on streams that work only when waited for.
+# The runtime table of infinicore-cuda, called as core would: on streams that work only when waited for.
 # What needs a particular state of the device runs in a process of its own.
 from __future__ import annotations
 

@@ -16,8 +16,9 @@ inline Stream native(infinirtStream_t stream) {
 
 }  // namespace infini::cudalike
 
+// Weak: where a vendor defines the same entry, its own is the one that is linked.
 #define INFINI_CUDALIKE_KERNEL(operator_name, Class)                         \
   namespace entries {                                                        \
-  extern const infini_operator operator_name;                                \
+  extern const infini_operator operator_name __attribute__((weak));          \
   const infini_operator operator_name = INFINI_KERNEL(operator_name, Class); \
   }
