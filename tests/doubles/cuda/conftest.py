@@ -1,4 +1,4 @@
-# What the tests of the CUDA double share. `nox -s "doubles(cuda)"` builds it and tells the loader where it is.
+# What the tests of the CUDA double share. `nox -s "doubles(cuda)"` builds it and says where it is.
 # Faults are injected into fresh processes, which see the double's libraries and nothing else of CUDA's.
 """Fixtures of the tests of infinicore-cuda against the double of its SDK."""
 

@@ -9,7 +9,8 @@
 #include <mutex>
 #include <string>
 
-namespace double_cuda __attribute__((visibility("default"))) {
+#pragma GCC visibility push(default)
+namespace double_cuda {
 
 constexpr int pending = -1;  // a step cannot go on yet: it is asked again when something has changed
 
@@ -32,3 +33,4 @@ void count(const char *what, int change);  // of live things, which live() repor
 int injected(const char *function);
 
 }  // namespace double_cuda
+#pragma GCC visibility pop
