@@ -299,10 +299,8 @@ class BuildNative(build_ext):
         if unit.source.suffix == ".pyx":
             include_dirs += [sysconfig.get_path("include"), sysconfig.get_path("platinclude")]
         depfile = target.with_suffix(".d")
-        include_dirs = dict.fromkeys(map(str, include_dirs))
-        command = self.toolchain.compile(
-            unit, source, target, depfile, include_dirs, extension.device_compiler
-        )
+        folders = dict.fromkeys(map(str, include_dirs))
+        command = self.toolchain.compile(unit, source, target, depfile, folders, extension.device_compiler)
         if extension.py_limited_api and unit.source.suffix == ".pyx":
             command.insert(-4, f"-DPy_LIMITED_API={LIMITED_API:#010x}")
         if self.force or stale(target, command, prerequisites(depfile)):
