@@ -35,7 +35,7 @@ def test_the_environment_chooses_architectures(monkeypatch: pytest.MonkeyPatch) 
     assert Nvcc("80").names == ["75", "86"]
     for wrong in ("sm_90", ";"):
         monkeypatch.setenv("INFINICORE_CUDA_ARCHS", wrong)
-        with pytest.raises(ValueError, match="INFINICORE_CUDA_ARCHS.*write for example 80;90a"):
+        with pytest.raises(ValueError, match=r"INFINICORE_CUDA_ARCHS.*write for example 80;90a"):
             Nvcc("80")
 
 
