@@ -77,7 +77,8 @@ def measure(include: Path) -> list[str]:
             prints.append(f'"{struct}.{member} %zu %zu {kind}\\n", {place}')
     prints += [f'"{name} %d\\n", (int){name}' for name in enumerators(text)]
     body = "".join(f"  printf({line});\n" for line in prints)
-    source = f"#include <infinicore/abi.h>\n#include <infiniccl.h>\n#include <stdio.h>\nint main(void) {{\n{body}}}\n"
+    included = "".join(f"#include <{header}>\n" for header in ("infinicore/abi.h", "infiniccl.h", "stdio.h"))
+    source = f"{included}int main(void) {{\n{body}}}\n"
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder, "layout")
         command = [

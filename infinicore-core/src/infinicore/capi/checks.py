@@ -205,7 +205,8 @@ class _Function:
                 return self.comprehension("each", [element], loops, node)
             case ast.Dict(keys, values):
                 entries = zip(keys, values, strict=True)
-                return f"(dict {' '.join(f'{self.expression(k)} {self.expression(v)}' for k, v in entries if k)})"
+                words = (f"{self.expression(k)} {self.expression(v)}" for k, v in entries if k)
+                return f"(dict {' '.join(words)})"
             case ast.DictComp(key, value, loops):
                 return self.comprehension("each-pair", [key, value], loops, node)
             case ast.Call(function, arguments, keywords):

@@ -13,7 +13,7 @@ from ctypes import byref, c_uint64, c_void_p
 from typing import Any, NoReturn
 
 import infinicore
-from infinicore import _status, errors
+from infinicore import _status, discovery, errors
 from infinicore._backend import RUNTIME_MEMBERS
 
 __all__ = ["CCL_MEMBERS", "Runtime", "Table", "Tables", "alone"]
@@ -110,8 +110,9 @@ class Tables:
         assert backend.plugin is not None  # it is ready
         if backend.plugin.module:
             address = _address(importlib.import_module(backend.plugin.module).capsule)
-        else:  # a library of INFINICORE_BACKEND_PATH
-            function = ctypes.CDLL(backend.distribution).infinicore_backend
+        else:  # core's own library, or one of INFINICORE_BACKEND_PATH
+            own = f"{discovery.LIBRARIES}/libinfinicore_cpu.so"
+            function = ctypes.CDLL(own if name == "cpu" else backend.distribution).infinicore_backend
             function.restype = ctypes.c_void_p
             address = function()
         return cls(_Backend.from_address(address))
