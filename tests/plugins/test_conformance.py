@@ -79,7 +79,8 @@ def test_a_wheel_ships_its_known_failures(python: Python) -> None:
         """
         from infinicore.testing import known_failures
         path = known_failures.find("infinicore_example._backend")
-        print(path.name, known_failures.load(path).failures, known_failures.find("infinicore_faulty._backend"))
+        none = known_failures.find("infinicore_faulty._backend")
+        print(path.name, known_failures.load(path).failures, none)
         """
     )
     assert done.stdout == "known_failures.toml [] None\n"

@@ -124,7 +124,7 @@ def _parse(path: Path) -> dict[str, Any]:
         import tomllib
     except ModuleNotFoundError:  # Python 3.10
         try:
-            import tomli as tomllib  # type: ignore[no-redef,import-not-found]
+            import tomli as tomllib  # type: ignore[no-redef]
         except ModuleNotFoundError:
             raise InvalidArgument(f"{path}: Python 3.10 needs the package tomli to read it") from None
     try:

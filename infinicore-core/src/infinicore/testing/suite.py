@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import infinicore as ic
 from infinicore.schema import OPERATORS, Schema
@@ -236,25 +236,26 @@ class Outcome:
         return self.state in ("failed", "unexpected")
 
 
+_OnTarget = TypeVar("_OnTarget", bound="Callable[[Target], Any]")
+_OnCall = TypeVar("_OnCall", bound="Callable[[Target, DrawnCall], Any]")
+_Source = TypeVar("_Source", bound="Callable[[Target], Iterator[Check]]")
 _SOURCES: list[Callable[[Target], Iterator[Check]]] = []
 
 
-def check(category: str, area: str) -> Callable[[Callable[[Target], Any]], Callable[[Target], Any]]:
+def check(category: str, area: str) -> Callable[[_OnTarget], _OnTarget]:
     """Register a function as one check: ``area.name_of_the_function``."""
 
-    def register(body: Callable[[Target], Any]) -> Callable[[Target], Any]:
+    def register(body: _OnTarget) -> _OnTarget:
         _SOURCES.append(lambda target: iter([Check(f"{area}.{body.__name__}", category, body)]))
         return body
 
     return register
 
 
-def check_each_operator(
-    category: str, area: str
-) -> Callable[[Callable[[Target, DrawnCall], Any]], Callable[[Target, DrawnCall], Any]]:
+def check_each_operator(category: str, area: str) -> Callable[[_OnCall], _OnCall]:
     """Register a function as a check of every operator that has a kernel; it is given a call of it."""
 
-    def register(body: Callable[[Target, DrawnCall], Any]) -> Callable[[Target, DrawnCall], Any]:
+    def register(body: _OnCall) -> _OnCall:
         def one(name: str) -> Check:
             return Check(f"{area}.{name}", category, lambda target: body(target, target.sample(name)))
 
@@ -264,7 +265,7 @@ def check_each_operator(
     return register
 
 
-def check_source(source: Callable[[Target], Iterator[Check]]) -> Callable[[Target], Iterator[Check]]:
+def check_source(source: _Source) -> _Source:
     """Register a function that yields checks."""
     _SOURCES.append(source)
     return source
