@@ -213,6 +213,7 @@ def test_index_out_of_range(name: str, tensor: str, limit: int, wrong: int) -> N
     assert name in message and str(wrong) in message and str(limit) in message
 
 
+PIXEL = ic.ones((1, 1, 1, 1), dtype=ic.float32, device="cpu")
 STRANGERS = (None, "x", 1.5, object(), [None], ic.float16)
 #: Functions over operators, and constructors, that look at an argument before an operator does.
 FUNCTIONS = {
@@ -228,6 +229,8 @@ FUNCTIONS = {
     "Conv1d": lambda n: ic.nn.Conv1d(n, 4, 3),
     "Conv2d, groups": lambda n: ic.nn.Conv2d(4, 4, 3, groups=n),
     "Conv2d, kernel": lambda n: ic.nn.Conv2d(4, 4, n),
+    "conv2d, groups": lambda n: ic.nn.functional.conv2d(PIXEL, PIXEL, groups=n),
+    "conv2d, out": lambda x: ic.nn.functional.conv2d(PIXEL, PIXEL, out=x if x is not None else 1),
     "Embedding": lambda x: ic.nn.Embedding(2, 2, _weight=x if x is not None else 1),
     "LayerNorm": ic.nn.LayerNorm,
     "RMSNorm": ic.nn.RMSNorm,

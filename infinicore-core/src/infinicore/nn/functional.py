@@ -550,7 +550,8 @@ def _conv(
     groups: int,
     out: Tensor | None,
 ) -> Tensor:
-    require_tensors(name, input=input, weight=weight)
+    require_tensors(name, input=input, weight=weight, **({} if out is None else {"out": out}))
+    require_integers(name, groups=groups)
     if weight.ndim != dims + 2 or input.ndim not in (dims + 1, dims + 2):
         raise ShapeError(
             f"{name}: input has {input.ndim} dimensions and weight {weight.ndim}, expected {dims + 2} "
