@@ -647,5 +647,7 @@ def test_debug(a, capsys, tmp_path):
     assert lines[0] == "Tensor: shape[ 2 3 ] strides[ 3 1 ] dtype=F32 device=CPU:0"
     assert [list(map(float, line.split())) for line in lines[1:]] == a.tolist()
     assert a.info() == lines[0]
+    with pytest.raises(ic.ArgumentTypeError, match="debug: filename: expected a path, got int"):
+        a.debug(1)  # not to the descriptor of that number
     a.T.debug(str(tmp_path / "x.bin"))
     np.testing.assert_array_equal(np.fromfile(tmp_path / "x.bin", np.float32), [0, 3, 1, 4, 2, 5])

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextvars
 import math
 from collections.abc import Callable, Iterator
+from os import PathLike
 
 from infinicore.errors import ArgumentTypeError, InvalidArgument
 
@@ -332,8 +333,17 @@ def debug(tensor: Tensor, filename: Any = None) -> None:
     ----------
     filename : str or path, optional
         The elements in row-major order, without a header, go there.
+
+    Raises
+    ------
+    ArgumentTypeError
+        `filename` is no path. (A number would be a file descriptor, which `open` writes to and closes.)
+    OSError
+        The file cannot be written.
     """
     if filename is not None:
+        if not isinstance(filename, (str, bytes, PathLike)):
+            raise ArgumentTypeError(f"debug: filename: expected a path, got {type(filename).__name__}")
         with open(filename, "wb") as file:
             file.write(tensor.tobytes())
         return
