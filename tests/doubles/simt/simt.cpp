@@ -169,7 +169,6 @@ struct Warp {
 
 std::mutex one_launch;
 Stacks stacks;
-Counts counted{};
 std::vector<Thread> threads(max_threads);
 std::vector<Warp> warps(max_threads);
 std::vector<unsigned> sequence;  // position -> linear thread index
@@ -327,7 +326,6 @@ void run_block(size_t dynamic_bytes) {
   started = finished = 0;
   failure.clear();
   start_fresh(scheduler);
-  ++counted.blocks;
   if (finished == total) return;
   for (unsigned i = 0; i < total; ++i)
     if (threads[i].state == State::waiting || threads[i].state == State::ready)
@@ -348,11 +346,6 @@ void set_order(Order order) {
   wanted_order = order;
 }
 
-Counts counts() {
-  const std::lock_guard<std::mutex> lock(one_launch);
-  return counted;
-}
-
 unsigned linear_thread() {
   return running;
 }
@@ -363,7 +356,6 @@ void *dynamic_shared() {
 
 void block_barrier(const char *file, int line) {
   if (!arrive(block_meeting, total, "barriers", file, line)) return suspend(false, file, line);
-  ++counted.barriers;
   release(0, total, false);
 }
 
@@ -404,7 +396,6 @@ void run(const Launch &launch) {
   if (wanted_order == Order::reverse) std::reverse(sequence.begin(), sequence.end());
   current.block_dim = block;
   current.grid_dim = grid;
-  ++counted.launches;
   for (unsigned z = 0; z < grid.z; ++z)
     for (unsigned y = 0; y < grid.y; ++y)
       for (unsigned x = 0; x < grid.x; ++x) {

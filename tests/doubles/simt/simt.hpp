@@ -37,11 +37,6 @@ enum class Order { forward, reverse, shuffled };
 // The next launches' order; the environment variable SIMT_ORDER sets the first one.
 void set_order(Order order);
 
-struct Counts {  // since the process began
-  uint64_t launches, blocks, barriers;
-};
-Counts counts();
-
 // A kernel and copies of its arguments: what each thread calls. Lighter to compile than std::function, of
 // which a kernel per dtype and operator would make thousands.
 class Kernel {

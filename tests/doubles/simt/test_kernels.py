@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 import infinicore as ic
 from infinicore._backend import backends
-from infinicore.schema import OPERATORS
-from infinicore.testing.conformance import check
+from infinicore.schema import DTYPES, OPERATORS
+from infinicore.testing.conformance import check, read
 from infinicore.testing.strategies import calls
 
 HERE = Path(__file__).resolve().parent
@@ -184,3 +184,56 @@ def test_large_calls_agree_with_the_cpu(folder: Path, width: int, case: str) -> 
             )
         else:
             assert (a == b).all()
+
+
+@pytest.mark.parametrize("source", DTYPES)
+def test_cast_of_any_pair_of_dtypes(folder: Path, source: str) -> None:
+    device = device_of(folder, WIDTHS[0], FORWARD)
+    values = ic.from_list([0.0, 1.0, 2.0, 3.0, 1.0] * 7).to(getattr(ic, DTYPES[source][1]))
+    for target, (_, name) in DTYPES.items():
+        want, got = values.to(getattr(ic, name)), values.to(device).to(getattr(ic, name))
+        assert (read(got, target) == read(want, target)).all(), target
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_ones_of_any_dtype(folder: Path, name: str) -> None:
+    device = device_of(folder, WIDTHS[0], FORWARD)
+    ones = ic.ones((40,), dtype=getattr(ic, DTYPES[name][1]), device=device)
+    assert (read(ones, name) == np.ones(40)).all()
+
+
+@pytest.mark.parametrize("first", [0, 3])
+def test_pages_are_written_in_vectors(folder: Path, first: int) -> None:
+    """Rows of a head that are whole vectors; from an address that is aligned, and from one that is not."""
+    device = device_of(folder, WIDTHS[0], FORWARD)
+    slots, tokens = ic.from_list([5, -1, 12, 0], dtype=ic.int32), X((4, 2, 32)).astype(F16)
+    caches = []
+    for where in ("cpu", device):
+        k, v = (ic.zeros((3 * 2 * 8 * 32 + 8,), dtype=ic.float16, device=where) for _ in range(2))
+        pages_of = [c.narrow(0, first, 3 * 2 * 8 * 32).view((3, 2, 8, 32)) for c in (k, v)]
+        new = ic.from_numpy(tokens).to(where)
+        ic.paged_caching(*pages_of, new, new, slots.to(where))
+        caches.append((k.to("cpu").numpy(), v.to("cpu").numpy()))
+    for want, got in zip(*caches, strict=True):
+        assert want.any()
+        assert (want == got).all()
+
+
+def test_more_batches_than_a_grid_has(folder: Path) -> None:
+    device = device_of(folder, WIDTHS[0], FORWARD)
+    a = np.arange(66_000, dtype=F32).reshape(33_000, 2, 1, 1)
+    got = ic.matmul(
+        ic.from_numpy(a).to(device), ic.full((1, 1, 1, 1), 2.0, device=device).expand((33_000, 2, 1, 1))
+    )
+    assert (got.to("cpu").numpy() == 2 * a).all()
+
+
+def test_what_this_backend_does_not_take(folder: Path) -> None:
+    device = device_of(folder, WIDTHS[0], FORWARD)
+    q = ic.zeros((1, 2, 1, 300), dtype=ic.float32, device=device)
+    with pytest.raises(
+        ic.OperatorNotSupported, match="heads of size 300, but this backend takes at most 256"
+    ):
+        ic.mha(q, q, q)
+    with pytest.raises(ic.InvalidArgument, match="temperature is -1"):
+        ic.random_sample(ic.zeros((5,), device=device), 0.5, 0.5, 3, -1.0)

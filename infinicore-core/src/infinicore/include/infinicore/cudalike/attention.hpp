@@ -284,8 +284,7 @@ static __global__ void combine_splits(AttentionCall call, T *out, const compute_
   }
 }
 
-// ---- many query rows: tiles
-// ----------------------------------------------------------------------------------
+// ---- many query rows: tiles -----------------------------------------------------------------------------
 
 constexpr int tile_queries = 32, tile_keys = 32, tiled_head = 128;
 constexpr int row_group = 4;           // query rows of a thread
@@ -441,8 +440,7 @@ template <class T> static __global__ void clear_rows(AttentionCall call, T *out)
         store<T>(compute_t<T>(0));
 }
 
-// ---- the host's side
-// ------------------------------------------------------------------------------------------
+// ---- the host's side ------------------------------------------------------------------------------------
 
 constexpr int64_t target_blocks = 1024;  // enough to fill the largest devices
 constexpr int64_t keys_per_split = 256;  // at least
@@ -578,8 +576,7 @@ inline void give_slopes(AttentionCall &call, const infini_tensor *slopes) {
   call.slope_stride = slopes->strides[0];
 }
 
-// ---- paged_attention: one new token per sequence
-// ------------------------------------------------------------------
+// ---- paged_attention: one new token per sequence --------------------------------------------------------
 
 class PagedAttention {
  public:
@@ -618,8 +615,7 @@ class PagedAttention {
   AttentionPlan plan_;
 };
 
-// ---- paged_attention_prefill: new tokens of all sequences, one after the other
-// --------------------------------------
+// ---- paged_attention_prefill: new tokens of all sequences, one after the other --------------------------
 
 class PagedAttentionPrefill {
  public:
@@ -658,8 +654,7 @@ class PagedAttentionPrefill {
   AttentionPlan plan_;
 };
 
-// ---- mha_varlen: as prefill, keys dense or in pages
-// -----------------------------------------------------------------
+// ---- mha_varlen: as prefill, keys dense or in pages -----------------------------------------------------
 
 class MhaVarlen {
  public:
@@ -697,8 +692,7 @@ class MhaVarlen {
   AttentionPlan plan_;
 };
 
-// ---- mha_kvcache: several new tokens per sequence, keys in pages
-// ------------------------------------------------------
+// ---- mha_kvcache: several new tokens per sequence, keys in pages ----------------------------------------
 
 class MhaKvcache {
  public:
@@ -737,8 +731,7 @@ class MhaKvcache {
   AttentionPlan plan_;
 };
 
-// ---- dense
-// ----------------------------------------------------------------------------------------------------------
+// ---- dense ----------------------------------------------------------------------------------------------
 
 class Mha {
  public:
@@ -824,8 +817,7 @@ class ScaledDotProductAttention {
   AttentionPlan plan_;
 };
 
-// ---- attention: append to a dense cache, then attend
-// ------------------------------------------------------------------
+// ---- attention: append to a dense cache, then attend ----------------------------------------------------
 
 template <class T>
 static __global__ void append_kernel(T *k_cache, T *v_cache, const T *k, const T *v, Layout<4> layout) {

@@ -74,8 +74,7 @@ INFINI_CUDALIKE_KERNEL(less_equal, LessEqualKernel)
 INFINI_CUDALIKE_KERNEL(greater, GreaterKernel)
 INFINI_CUDALIKE_KERNEL(greater_equal, GreaterEqualKernel)
 
-// ---- truth of any dtype, and two that may differ
-// ----------------------------------------------------------------
+// ---- truth of any dtype, and two that may differ --------------------------------------------------------
 
 enum class Logic { conjunction, disjunction, exclusive, negation };
 

@@ -35,8 +35,7 @@ class Rearrange {
   Run run_;
 };
 
-// ---- one value everywhere
-// ---------------------------------------------------------------------------------------
+// ---- one value everywhere -------------------------------------------------------------------------------
 
 template <class T> struct Constant {
   T value;
@@ -93,8 +92,7 @@ template <class Args, bool ones> class Fill {
 using Zeros = Fill<infini_zeros_args, false>;
 using Ones = Fill<infini_ones_args, true>;
 
-// ---- cast
-// -------------------------------------------------------------------------------------------------------
+// ---- cast -----------------------------------------------------------------------------------------------
 
 // Any number of any dtype, exactly.
 struct Number {

@@ -97,8 +97,7 @@ inline dim3 strided_grid(uint32_t count) {
   return blocks(ceil_div(count, elementwise_threads * strided_items));
 }
 
-// ---- the host's side
-// ------------------------------------------------------------------------------------------
+// ---- the host's side ------------------------------------------------------------------------------------
 
 template <class F, class O, class A>
 void run_unary(const char *op, const Space<2> &space, const F &f, void *out, const void *a, Stream stream) {

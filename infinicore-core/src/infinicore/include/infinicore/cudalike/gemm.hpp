@@ -102,8 +102,7 @@ inline std::vector<Layout<4>> batch_parts(const char *op, const Space<4> &space)
   return found;
 }
 
-// ---- gemm
-// -----------------------------------------------------------------------------------------------------------
+// ---- gemm -----------------------------------------------------------------------------------------------
 
 template <class T> struct ScaleAndAdd {
   T *c;
@@ -157,8 +156,7 @@ class Gemm {
   Run run_;
 };
 
-// ---- linear: out = alpha * (input @ weight.T) + bias
-// ------------------------------------------------------------------
+// ---- linear: out = alpha * (input @ weight.T) + bias ----------------------------------------------------
 
 template <class T> struct ScaleAndBias {
   T *out;
@@ -218,8 +216,7 @@ class Linear {
   Run run_;
 };
 
-// ---- int8_gemm: exact sums, then a scale per row and per column
-// -------------------------------------------------------
+// ---- int8_gemm: exact sums, then a scale per row and per column -----------------------------------------
 
 template <class T> struct Dequantise {
   T *out;
@@ -262,8 +259,7 @@ class Int8Gemm {
   Run run_;
 };
 
-// ---- conv: rows are filters of a group, columns output positions, depth the elements of a window
-// ------------------------
+// ---- conv: rows are filters of a group, columns output positions, depth the elements of a window --------
 
 constexpr int max_spatial = 5;
 

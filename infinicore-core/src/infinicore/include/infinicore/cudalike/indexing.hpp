@@ -23,8 +23,7 @@ inline dim3 thread_grid(uint32_t count) {
   return blocks(ceil_div(count, index_threads));
 }
 
-// ---- one element of a source per element of the output
-// --------------------------------------------------------------
+// ---- one element of a source per element of the output --------------------------------------------------
 
 // out[...] = in[... index[...] ...]: the layout has places in out, in (without the indexed axis) and index.
 template <class T> __global__ void take_kernel(T *out, const T *in, IntegerReader index, Layout<3> layout,
@@ -141,8 +140,7 @@ class IndexSelect {
   RunTake run_;
 };
 
-// ---- several sources into one output
-// --------------------------------------------------------------------------------
+// ---- several sources into one output --------------------------------------------------------------------
 
 template <class T> __global__ void copy_kernel(T *out, const T *in, Layout<2> layout) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -193,8 +191,7 @@ class Cat {
   RunCopy run_;
 };
 
-// ---- KV caches
-// --------------------------------------------------------------------------------------------------------
+// ---- KV caches ------------------------------------------------------------------------------------------
 
 // New tokens of a dense cache: places in k_cache, v_cache, k and v, and which sequence.
 template <class T> __global__ void dense_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
@@ -439,8 +436,7 @@ class Scatter {
   Run run_;
 };
 
-// ---- masked_select: count per block, sum the counts, then each block knows where it writes
-// ----------------------------
+// ---- masked_select: count per block, sum the counts, then each block knows where it writes --------------
 
 constexpr int64_t selected_per_block = 4096;
 

@@ -9,8 +9,7 @@
 
 namespace infini::cudalike {
 
-// ---- rms_norm, and with the residual addition before it
-// ------------------------------------------------------------
+// ---- rms_norm, and with the residual addition before it -------------------------------------------------
 
 // residual_out is NULL where nothing is added; rows are laid out as out, residual_out, a, b.
 template <class T, class W, int width>
@@ -134,8 +133,7 @@ class AddRmsNorm {
   RmsNormPlan plan_;
 };
 
-// ---- layer_norm
-// ---------------------------------------------------------------------------------------------------
+// ---- layer_norm -----------------------------------------------------------------------------------------
 
 template <class T, int width>
 static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, FloatReader weight,
@@ -234,8 +232,7 @@ class LayerNorm {
   Run run_;
 };
 
-// ---- lp_norm
-// ------------------------------------------------------------------------------------------------------
+// ---- lp_norm --------------------------------------------------------------------------------------------
 
 template <class T> __global__ void lp_norm_kernel(T *out, const T *in, Layout<2> layout, int64_t length,
                                                   int64_t out_stride, int64_t in_stride, int p,

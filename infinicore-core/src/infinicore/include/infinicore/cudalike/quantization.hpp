@@ -12,8 +12,7 @@
 
 namespace infini::cudalike {
 
-// ---- four-bit weights
-// -------------------------------------------------------------------------------------------
+// ---- four-bit weights -----------------------------------------------------------------------------------
 
 struct PackedWeights {
   const int32_t *weight, *zeros;
@@ -88,8 +87,7 @@ using DequantizeGptq = Dequantize<infini_dequantize_gptq_args, true>;
 INFINI_CUDALIKE_KERNEL(dequantize_awq, DequantizeAwq)
 INFINI_CUDALIKE_KERNEL(dequantize_gptq, DequantizeGptq)
 
-// ---- to int8
-// ----------------------------------------------------------------------------------------------------
+// ---- to int8 --------------------------------------------------------------------------------------------
 
 // The range of some numbers, NaNs left out.
 struct Range {

@@ -126,8 +126,7 @@ template <class T, bool largest> struct ExtremumOp {
   }
 };
 
-// ---- kernels
-// ----------------------------------------------------------------------------------------------------
+// ---- kernels --------------------------------------------------------------------------------------------
 
 // Where a block, or a row of a block, works: kept = places of both outputs and of the input.
 template <class Op, class Input>
@@ -182,8 +181,7 @@ template <class Op> static __global__ void combine_partials(Op op, const typenam
   if (threadIdx.x == 0) op.put(state, at);
 }
 
-// ---- the host's side
-// --------------------------------------------------------------------------------------------
+// ---- the host's side ------------------------------------------------------------------------------------
 
 // Which dimensions are kept and which reduced, and into how many parts the latter are cut.
 class Reduction {
@@ -336,8 +334,7 @@ using VarKernel = ReductionKernel<infini_var_args, MakeVar, Floats>;
 using AmaxKernel = ReductionKernel<infini_amax_args, MakeExtremum<infini_amax_args, true>, Reals>;
 using AminKernel = ReductionKernel<infini_amin_args, MakeExtremum<infini_amin_args, false>, Reals>;
 
-// ---- extrema along one dimension, with indices
-// --------------------------------------------------------------------
+// ---- extrema along one dimension, with indices ----------------------------------------------------------
 
 template <class Args, bool largest, bool with_values> class ExtremumAlong {
  public:
@@ -385,8 +382,7 @@ using ArgminKernel = ExtremumAlong<infini_argmin_args, false, false>;
 using MaxKernel = ExtremumAlong<infini_max_args, true, true>;
 using MinKernel = ExtremumAlong<infini_min_args, false, true>;
 
-// ---- of truth values
-// ----------------------------------------------------------------------------------------------
+// ---- of truth values ------------------------------------------------------------------------------------
 
 // How many are true: all, any or the number itself follow from that.
 enum class Count { number, any, all };

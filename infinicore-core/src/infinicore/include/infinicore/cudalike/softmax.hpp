@@ -119,8 +119,7 @@ using Softmax = SoftmaxKernel<infini_softmax_args, false>;
 using CausalSoftmax = SoftmaxKernel<infini_causal_softmax_args, false>;
 using LogSoftmax = SoftmaxKernel<infini_logsoftmax_args, true>;
 
-// ---- cross_entropy
-// ------------------------------------------------------------------------------------------------
+// ---- cross_entropy --------------------------------------------------------------------------------------
 
 // Each row's loss, and the weight that a mean divides by. losses, NULL where rows are not reduced, holds
 // pairs.

@@ -19,8 +19,7 @@ template <class To, class From> __host__ __device__ inline To bit_cast(From from
   return to;
 }
 
-// ---- storage types
-// ------------------------------------------------------------------------------------------
+// ---- storage types --------------------------------------------------------------------------------------
 
 struct float16 {  // IEEE 754 binary16
   uint16_t bits;
@@ -73,8 +72,7 @@ template <class C> __device__ inline bool operator!=(complex<C> a, complex<C> b)
   return !(a == b);
 }
 
-// ---- one value
-// ----------------------------------------------------------------------------------------------
+// ---- one value ------------------------------------------------------------------------------------------
 
 #ifndef INFINI_HARDWARE_HALF
 __device__ inline float half_bits_to_float(uint16_t half) {
@@ -158,8 +156,7 @@ template <class T, class C> __device__ inline T store_as(C x) {
     return store<T>(compute_t<T>(x));
 }
 
-// ---- functions of f32 and f64, by the names that every vendor's device library has
-// ---------------------------
+// ---- functions of f32 and f64, by the names that every vendor's device library has ----------------------
 
 namespace math {
 #define INFINI_MATH(name, c_name)           \
@@ -198,8 +195,7 @@ template <class C> __device__ inline bool is_nan(C x) {
 }
 }  // namespace math
 
-// ---- dtypes
-// -------------------------------------------------------------------------------------------------
+// ---- dtypes ---------------------------------------------------------------------------------------------
 
 inline const char *dtype_name(int64_t dtype) {
   static constexpr const char *names[] = {"invalid", "byte", "bool", "i8",  "i16",  "i32", "i64",
@@ -313,8 +309,7 @@ template <class Set, class Fn> auto dispatch(const char *op, int64_t dtype, Fn &
   return Result();
 }
 
-// ---- elements whose dtype is only known at run time: is one not zero?
-// ------------------------------------------
+// ---- elements whose dtype is only known at run time: is one not zero? -----------------------------------
 
 struct TruthReader {
   const void *data;
@@ -364,8 +359,7 @@ struct TruthReader {
   }
 };
 
-// ---- integers whose dtype is only known at run time: positions, lengths, block tables
-// --------------------------
+// ---- integers whose dtype is only known at run time: positions, lengths, block tables -------------------
 
 struct IntegerReader {
   const void *data;
