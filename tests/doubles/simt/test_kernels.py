@@ -223,7 +223,8 @@ def test_more_batches_than_a_grid_has(folder: Path) -> None:
     device = device_of(folder, WIDTHS[0], FORWARD)
     a = np.arange(66_000, dtype=F32).reshape(33_000, 2, 1, 1)
     got = ic.matmul(
-        ic.from_numpy(a).to(device), ic.full((1, 1, 1, 1), 2.0, device=device).expand((33_000, 2, 1, 1))
+        ic.from_numpy(a).to(device),
+        ic.full((1, 1, 1, 1), 2.0, dtype=ic.float32, device=device).expand((33_000, 2, 1, 1)),
     )
     assert (got.to("cpu").numpy() == 2 * a).all()
 
@@ -236,4 +237,4 @@ def test_what_this_backend_does_not_take(folder: Path) -> None:
     ):
         ic.mha(q, q, q)
     with pytest.raises(ic.InvalidArgument, match="temperature is -1"):
-        ic.random_sample(ic.zeros((5,), device=device), 0.5, 0.5, 3, -1.0)
+        ic.random_sample(ic.zeros((5,), dtype=ic.float32, device=device), 0.5, 0.5, 3, -1.0)
