@@ -109,20 +109,6 @@ inline float silu(float x) {
   return x / (1.0f + exp(-x));
 }
 
-// A polynomial near zero, where 1 - 2 / (e**2x + 1) cancels.
-inline float tanh(float x) {
-  float a = __builtin_fabsf(x), z = x * x;
-  float p = 2.1475370e-3f;  // (tanh(a) - a) / a**3 in z on [0, 0.39]
-  p = fma(p, z, -8.1826741e-3f);
-  p = fma(p, z, 2.17029672e-2f);
-  p = fma(p, z, -5.39472043e-2f);
-  p = fma(p, z, 0.1333320976f);
-  p = fma(p, z, -0.3333333091f);
-  float near = fma(p * z, a, a);
-  float far = 1.0f - 2.0f / (exp(2.0f * a) + 1.0f);
-  return __builtin_copysignf(a < 0.625f ? near : far, x);
-}
-
 // erf(x) for |x| <= 1: an odd polynomial.
 inline float small_erf(float x) {
   float z = x * x;
@@ -250,11 +236,12 @@ inline double log1p(double x) {
   return log(y) + (y > 0.0 && y < HUGE_VAL ? lost / y : 0.0);
 }
 
-// (e**2a - 1) / (e**2a + 1)
-inline double tanh(double x) {
-  double a = 2.0 * __builtin_fabs(x);
-  double t = expm1(a > 40.0 ? 40.0 : a);  // rounds to 1
-  return __builtin_copysign(t / (t + 2.0), x);
+// (e**2a - 1) / (e**2a + 1), of a float or a double: one way for every argument, so that a vector goes no
+// other.
+template <class C> inline C tanh(C x) {
+  const C a = x < C(0) ? -x : x;
+  const C t = expm1(C(2) * (a > C(20) ? C(20) : a));  // beyond, it rounds to 1
+  return std::copysign(t / (t + C(2)), x);
 }
 
 inline double erf(double x) {

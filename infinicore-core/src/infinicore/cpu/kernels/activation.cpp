@@ -73,17 +73,10 @@ struct Sigmoid {
   template <class C> C operator()(C x) const { return vmath::sigmoid(x); }
 };
 
-// (e**2a - 1) / (e**2a + 1). vmath's tanh of a float has two ways, and a vector goes both of them.
-template <class C> inline C tanh_of(C x) {
-  const C a = x < C(0) ? -x : x;
-  const C t = vmath::expm1(C(2) * (a > C(20) ? C(20) : a));  // beyond, it rounds to 1
-  return std::copysign(t / (t + C(2)), x);
-}
-
 struct Tanh {
   static constexpr const char *name = "tanh";
   static constexpr int64_t grain = kExpensive;
-  template <class C> C operator()(C x) const { return tanh_of(x); }
+  template <class C> C operator()(C x) const { return vmath::tanh(x); }
 };
 
 struct Gelu {
