@@ -25,12 +25,16 @@ class TensorDescriptor(Structure):
 class Handle(Structure):
     """The device that operators are created for."""
 
+    device: int
+    device_id: int
     _fields_ = [("device", c_int), ("device_id", c_int)]
 
 
 class OpDescriptor(Structure):
     """One operator, planned for one combination of layouts."""
 
+    device: int
+    device_id: int
     _fields_ = [("device", c_int), ("device_id", c_int)]
 
 
