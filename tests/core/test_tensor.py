@@ -337,6 +337,8 @@ BAD_VIEWS = [
     (lambda a: a.__setitem__(0, a), ic.ShapeError, r"value of shape \[2, 3\] does not broadcast to \[3\]"),
     (lambda a: range(3)[a[0, 1]], ic.DTypeError, "only an integer tensor can be an index"),
     (lambda a: 1 in a, ic.ArgumentTypeError, "not defined for tensors"),
+    (lambda a: a.record_stream("x"), ic.ArgumentTypeError, "record_stream: stream: expected a Stream"),
+    (lambda a: a.record_stream(-1), ic.InvalidArgument, "record_stream: stream: -1 is no handle"),
 ]
 
 
@@ -579,7 +581,13 @@ def test_strangers_on_the_other_side(a):
 @pytest.mark.parametrize("array", [np.ones(3, np.float32), np.ones((1, 1), np.int64)])
 def test_arrays_are_not_taken_implicitly(a, array):
     """NumPy would otherwise convert the tensor, copying it from its device, and answer with an array."""
-    for act in (lambda: a + array, lambda: array + a, lambda: a == array, lambda: a.clone().__imul__(array)):
+    for act in (
+        lambda: a + array,
+        lambda: array + a,
+        lambda: a @ array,
+        lambda: a == array,
+        lambda: a.clone().__imul__(array),
+    ):
         with pytest.raises(
             ic.ArgumentTypeError, match=r"other: expected .* got numpy\.ndarray; .*from_numpy"
         ):

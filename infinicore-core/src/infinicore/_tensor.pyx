@@ -1221,7 +1221,12 @@ cdef class Tensor:
             A stream, or the handle of another library's, which must then live as long as this memory.
         """
         handle = getattr(stream, "handle", stream)
-        self.storage.record_stream(<infinirtStream_t><uintptr_t>(0 if handle is None else int(handle)))
+        if handle is not None:
+            handle = exact_int(handle, "record_stream: stream", "a Stream or its handle")
+        try:
+            self.storage.record_stream(<infinirtStream_t><uintptr_t>(handle or 0))
+        except OverflowError:
+            raise InvalidArgument(f"record_stream: stream: {handle} is no handle") from None
 
     # ---- values ----
 
@@ -1322,6 +1327,7 @@ cdef class Tensor:
 
     def __matmul__(self, other):
         if not isinstance(other, Tensor):
+            is_number(other, "matmul")    # another library's array is an error
             return NotImplemented
         return required_operator("matmul")(self, other)
 
