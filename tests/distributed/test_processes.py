@@ -21,9 +21,8 @@ EVERY_MEMBER = """
     for dtype in (ic.float32, ic.float16, ic.bfloat16, ic.int64, ic.uint8):
         for count in (0, 1, 7, 300_007):
             def same(tensor, n, value):
-                assert tuple(tensor.shape) == (n,), tensor.shape
-                values = set(tensor.to(ic.float32).tolist())
-                assert values == ({float(value)} if n else set()), (values, value)
+                found = tensor.to(ic.float32).numpy()
+                assert found.shape == (n,) and (found == value).all(), (found, n, value)
             total, right, left = size * (size + 1) // 2, (rank + 1) % size, (rank - 1) % size
             mine = full(count, rank + 1, dtype)
             same(comm.all_reduce(mine.clone()), count, total)
