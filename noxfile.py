@@ -178,7 +178,7 @@ if VENDORS:
             "INFINICORE_DOUBLE": str(folder),
             "INFINICORE_BACKEND_PATH": str(folder),
             "LD_LIBRARY_PATH": str(folder),
-            "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "smoke"),
+            "HYPOTHESIS_PROFILE": os.environ.get("HYPOTHESIS_PROFILE", "ci"),
         }
         session.run("python", "-m", "pytest", str(tests), *session.posargs, env=environment)
 

@@ -47,9 +47,10 @@ template <class T> struct MeanOp : SumOp<T> {
   }
 };
 
+// Of complex numbers in f64: cancellation leaves the smaller part of a product few correct bits.
 template <class T> struct ProdOp {
   using Value = T;
-  using State = accumulator_t<T>;
+  using State = std::conditional_t<is_complex<T>, complex<double>, accumulator_t<T>>;
   T *out;
   __device__ State identity() const {
     if constexpr (is_complex<T>)
@@ -57,9 +58,19 @@ template <class T> struct ProdOp {
     else
       return State(1);
   }
-  __device__ void take(State &state, T x, int64_t) const { state = merge(state, State(load(x))); }
+  __device__ void take(State &state, T x, int64_t) const {
+    if constexpr (is_complex<T>)
+      state = merge(state, State{double(load(x.re)), double(load(x.im))});
+    else
+      state = merge(state, State(load(x)));
+  }
   __device__ State merge(State a, State b) const { return a * b; }
-  __device__ void put(State state, const int64_t *at) const { out[at[0]] = store<T>(compute_t<T>(state)); }
+  __device__ void put(State state, const int64_t *at) const {
+    if constexpr (is_complex<T>)
+      out[at[0]] = {store_as<typename T::part>(state.re), store_as<typename T::part>(state.im)};
+    else
+      out[at[0]] = store<T>(compute_t<T>(state));
+  }
 };
 
 // Welford's method, and Chan's for merging (1979).
