@@ -16,7 +16,7 @@ from types import ModuleType
 
 import pytest
 
-from infinicore.testing.sim.tables import Tables, _Backend
+from infinicore.testing.tables import Tables, _Backend
 
 HERE = Path(__file__).parent
 FOLDER = os.environ.get("INFINICORE_DOUBLE", "")

@@ -14,7 +14,7 @@ import pytest
 
 import infinicore as ic
 from infinicore.errors import DTypeError, Error, InvalidArgument, PeerFailed
-from infinicore.testing.sim.tables import Tables, alone
+from infinicore.testing.tables import Tables, alone
 
 SUM, PROD, MAX, MIN, AVG = range(5)
 BOOL, I32, I16, F32, BF16, C64 = 2, 5, 4, 13, 19, 17

@@ -11,7 +11,7 @@ import pytest
 
 import infinicore as ic
 from infinicore.errors import Error, InvalidArgument
-from infinicore.testing.sim.tables import Tables, alone
+from infinicore.testing.tables import Tables, alone
 
 H2D, D2H, D2D = 1, 2, 3
 KINDS = ("memory", "pinned", "stream", "event", "graph", "exec")

@@ -14,11 +14,9 @@ import numpy as np
 import infinicore as ic
 from infinicore._dispatch import Operator
 from infinicore.schema import DTYPES, CallParameter, Parameter, Schema
-from infinicore.testing.strategies import NUMPY, PARTS, DrawnCall, DrawnTensor, decode, encode, itemsize
-from infinicore.testing.tolerance import Tolerance, distance, mismatches, tolerance
 from infinicore.testing.elements import NUMPY, PARTS, decode, encode, itemsize
 from infinicore.testing.strategies import DrawnCall, DrawnTensor
-from infinicore.testing.tolerance import Tolerance, mismatches, tolerance
+from infinicore.testing.tolerance import Tolerance, distance, mismatches, tolerance
 
 __all__ = [
     "REFUSALS",
@@ -26,22 +24,9 @@ __all__ = [
     "Image",
     "Launch",
     "agree",
-    "check",
-    "invoke",
-    "judge",
-    "place",
-    "reference",
-    "witness",
-]
-
-
-#: What a kernel raises for a call that its signature allows, where it lacks the combination.
-REFUSALS = (ic.OperatorNotSupported, ic.DTypeError, ic.ShapeError, ic.StrideError)
-    "WITNESSES",
-    "Image",
-    "agree",
     "body_values",
     "check",
+    "in_torch",
     "invoke",
     "judge",
     "lacks",
@@ -51,6 +36,10 @@ REFUSALS = (ic.OperatorNotSupported, ic.DTypeError, ic.ShapeError, ic.StrideErro
     "witness",
     "witness_arguments",
 ]
+
+
+#: What a kernel raises for a call that its signature allows, where it lacks the combination.
+REFUSALS = (ic.OperatorNotSupported, ic.DTypeError, ic.ShapeError, ic.StrideError)
 
 
 # ---- on a device ---------------------------------------------------------------------------------
@@ -716,28 +705,6 @@ WITNESSES: dict[str, Callable[[Any, dict[str, Any]], Any]] = {
 }
 
 
-def arguments_in(call: DrawnCall, torch: Any, *, wide: bool = False) -> dict[str, Any]:
-    """Make PyTorch's tensors of a call's inputs, by slot name, broadcasting ones in their full shape.
-
-    Parameters
-    ----------
-    wide
-        In float64, as the reference computes; otherwise in their own dtypes.
-
-    Raises
-    ------
-    TypeError
-        PyTorch has no such dtype.
-    """
-    resolved = call.resolved()
-
-    def convert(value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(convert, value))
-        if not isinstance(value, DrawnTensor):
-            return value
-        tensor = torch.from_numpy(np.array(widened(value)))
-        return tensor if wide else tensor.to(getattr(torch, NAMES[value.dtype], None))
 def witness_arguments(call: DrawnCall, convert: Callable[[DrawnTensor], Any]) -> dict[str, Any]:
     """Return what a function of `WITNESSES` takes for a call; `convert` makes PyTorch's tensors."""
     resolved = call.resolved()
@@ -757,6 +724,11 @@ def witness_arguments(call: DrawnCall, convert: Callable[[DrawnTensor], Any]) ->
     return arguments
 
 
+def in_torch(drawn: DrawnTensor, torch: Any) -> Any:
+    """Make PyTorch's tensor of a drawn one, in its own dtype; a TypeError where PyTorch has no such dtype."""
+    return torch.from_numpy(np.array(widened(drawn))).to(getattr(torch, NAMES[drawn.dtype], None))
+
+
 def lacks(error: Exception) -> bool:
     """Tell whether PyTorch says with `error` that it has no such operator of this dtype."""
     return "not implemented for" in str(error) or "does not support" in str(error)
@@ -767,7 +739,6 @@ def witness(call: DrawnCall, torch: Any) -> list[np.ndarray] | None:
     function = WITNESSES.get(call.schema.name)
     if function is None:
         return None
-    arguments = arguments_in(call, torch, wide=True)
     arguments = witness_arguments(call, lambda drawn: torch.from_numpy(np.array(widened(drawn))))
     try:
         result = function(torch, arguments)

@@ -75,7 +75,7 @@ def larger(target: Target, call: DrawnCall) -> DrawnCall:
 
 def torch_seconds(call: DrawnCall) -> float | None:
     """Measure PyTorch on the CPU with the same values and dtypes; None where it has no such operator."""
-    from infinicore.testing.conformance import WITNESSES, arguments_in
+    from infinicore.testing.conformance import WITNESSES, in_torch, witness_arguments
 
     try:
         import torch
@@ -85,7 +85,7 @@ def torch_seconds(call: DrawnCall) -> float | None:
     if function is None:
         return None
     try:
-        arguments = arguments_in(call, torch)
+        arguments = witness_arguments(call, lambda drawn: in_torch(drawn, torch))
         with torch.inference_mode():
             return seconds(lambda: function(torch, arguments), lambda: None)
     except (NotImplementedError, RuntimeError, TypeError):
