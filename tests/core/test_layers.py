@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[2] / "infinicore-core" / "src" / "infinicore"
 
 # From the ground up. A module may import those of its own line and of the lines above it.
 LAYERS = [
-    ["errors", "abi", "registry", "build", "capsule", "cpu"],
+    ["errors", "abi", "registry", "toolkit", "build", "capsule", "cpu"],
     ["schema", "arguments", "discovery", "_status", "_fallback"],
     ["unify", "cforms", "capi", "ops", "loading", "_dtype"],
     ["_backend"],

@@ -209,8 +209,8 @@ MUTANTS = (
     Mutant(
         "skipped rows: what lies beside the first panel of neighbours is left out",
         "cpu/rows.hpp",
-        "std::min(neighbours_ - panel, width), lines",
-        "panel ? 0 : std::min(neighbours_, width), lines",
+        "std::min(beside_.extent - panel, width);",
+        "panel ? 0 : std::min(beside_.extent, width);",
         (f"{PROPERTIES}::test_softmax_over_an_axis_with_many_neighbours[cpu]",),
     ),
     # ---- products ----

@@ -233,7 +233,7 @@ def test_importing_loads_nothing_of_any_plug_in(python: Python) -> None:
         """
         import sys
         import infinicore as ic
-        assert len(ic.backends) == 10, list(ic.backends)
+        assert len(ic.backends) == 11, list(ic.backends)
         maps = open("/proc/self/maps").read()
         wanted = ("_backend.abi3", "libinfini", "testing/sim", "missing_driver")
         print([name for name in wanted if name in maps])

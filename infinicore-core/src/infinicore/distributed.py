@@ -400,6 +400,15 @@ def all_reduce(
         Another rank did not come.
     infinicore.InvalidArgument
         The ranks' shapes, dtypes or reductions differ.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ic.distributed.init_process_group("cpu")  # started alone: a group of one
+    <Communicator: rank 0 of 1 on cpu:0>
+    >>> ic.distributed.all_reduce(ic.from_list([1.0, 2.0], device="cpu"), "max").tolist()
+    [1.0, 2.0]
+    >>> ic.distributed.destroy_process_group()
     """
     return (communicator or get_communicator()).all_reduce(tensor, op, out=out)
 
