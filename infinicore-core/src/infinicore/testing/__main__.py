@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
         choices=[*CATEGORIES, "all"],
         help="a category, several times for several; all without it",
     )
-    made.add_argument("--operators", nargs="+", metavar="OP", help="check only these operators")
+    made.add_argument("--operators", nargs="+", metavar="OP", help="only these, parted by spaces or commas")
     made.add_argument("--threads", type=int, default=4, help="threads at once (4)")
     made.add_argument("--iterations", type=int, default=5, help="drawn calls per operator and dtypes (5)")
     made.add_argument("--seed", type=int, default=0, help="another number draws other calls (0)")
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = CATEGORIES if not given.test or "all" in given.test else tuple(dict.fromkeys(given.test))
     options = Options(
         given.backend,
-        None if given.operators is None else tuple(given.operators),
+        tuple(filter(None, ",".join(given.operators).split(","))) if given.operators else None,
         chosen,
         given.threads,
         given.iterations,
