@@ -42,13 +42,20 @@ template <class U, bool kAll> struct TruthFold : LaneFold<TruthFold<U, kAll>, U,
   Total widen(Lane lane) const { return (lane & mask) != 0; }
   Total join(Total a, Total b) const { return kAll ? a && b : a || b; }
   bool settled(Total total) const { return total != Total(kAll); }
+  // The first elements often decide a row, and whole vectors would take longer to tell.
+  Total row(const U *x, int64_t stride, int64_t n) const {
+    for (int64_t i = 0; i < std::min<int64_t>(n, 4); ++i)
+      if (settled(widen(lane(x[i * stride])))) return !kAll;
+    return LaneFold<TruthFold, U, Lane, Total>::row(x, stride, n);
+  }
+  static Lane lane(const U &x) {
+    if constexpr (std::is_same_v<U, bytes16>)
+      return x.lo | x.hi;
+    else
+      return x;
+  }
   void load(const U *x, int64_t stride, Lane *out, int64_t n) const {
-    for (int64_t i = 0; i < n; ++i) {
-      if constexpr (std::is_same_v<U, bytes16>)
-        out[i] = (x[i * stride].lo | x[i * stride].hi) & mask;
-      else
-        out[i] = x[i * stride];
-    }
+    for (int64_t i = 0; i < n; ++i) out[i] = lane(x[i * stride]);
   }
   void finish(Total total, int64_t, uint8_t &out) const { out = total; }
 };
