@@ -16,6 +16,7 @@ namespace infini::cpu::INFINI_ISA {
 namespace {
 
 constexpr int64_t kPanel = 256;      // columns searched together
+constexpr int64_t kSearched = 1024;  // elements of a row that are folded, then searched where they matter
 constexpr int64_t kPiece = 1 << 15;  // elements of one long row that a thread searches at a time
 
 // 32 bits order every type but these.
@@ -69,24 +70,31 @@ template <class S> struct Best {
   }
 };
 
-// Where the first of n numbers lies that equals value, or is a NaN as it is; there is one.
+// Where the first of n <= kSearched numbers lies that equals value, or is a NaN as it is; there is one. All
+// are looked at, the last first, each lane keeping the last hit it met: leaving early would take longer.
 template <class C> int64_t find(const C *x, int64_t n, C value) {
   typedef C Vector __attribute__((vector_size(64)));
-  typedef uint64_t Words __attribute__((vector_size(64)));
-  constexpr int64_t width = 64 / sizeof(C), count = 4;
-  const Vector wanted = value - Vector{};
-  int64_t i = 0;
-  for (; value == value && i + count * width <= n; i += count * width) {
-    Vector in[count];
-    std::memcpy(in, x + i, sizeof(in));
-    const Words hits = (Words)(in[0] == wanted) | (Words)(in[1] == wanted) | (Words)(in[2] == wanted) |
-                       (Words)(in[3] == wanted);
-    uint64_t any = 0;
-    for (int64_t k = 0; k < 8; ++k) any |= hits[k];
-    if (any) break;
+  using Number = std::conditional_t<
+      sizeof(C) == 8, int64_t,
+      std::conditional_t<sizeof(C) == 4, int32_t, std::conditional_t<sizeof(C) == 2, int16_t, int8_t>>>;
+  typedef Number Numbers __attribute__((vector_size(64)));  // of vectors: there are few, whatever C is
+  constexpr int64_t width = 64 / sizeof(C);
+  int64_t at = 0;
+  if (value == value) {
+    const Vector wanted = value - Vector{};
+    const int64_t vectors = n / width;
+    Numbers first = Numbers{} + Number(vectors), number = first;
+    for (int64_t i = vectors - 1; i >= 0; --i) {
+      Vector in;
+      std::memcpy(&in, x + i * width, sizeof(in));
+      number -= Number(1);
+      first = in == wanted ? number : first;
+    }
+    at = vectors * width;
+    for (int64_t k = 0; k < width; ++k) at = std::min(at, first[k] * width + k);
   }
-  while (!(x[i] == value || (value != value && x[i] != x[i]))) ++i;
-  return i;
+  while (!(x[at] == value || (value != value && x[at] != x[at]))) ++at;
+  return at;
 }
 
 // First extremum of elements begin .. end-1 (at least one) of a row; nothing beats `last`.
@@ -94,7 +102,7 @@ template <class S> Best<S> best_of(const typename S::T *x, int64_t stride, int64
                                    compute_t<typename S::T> last) {
   using T = typename S::T;
   using C = compute_t<T>;
-  constexpr int64_t size = 1024, first = 16;
+  constexpr int64_t size = kSearched, first = 16;
   alignas(64) C buffer[size];
   const ExtremumFold<C, S::kLargest> fold;
   Best<S> best{load(x[begin * stride]), begin};
