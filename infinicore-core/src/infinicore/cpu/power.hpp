@@ -25,18 +25,15 @@ template <class C> [[gnu::always_inline]] inline C power_cases(C x, C y, C magni
   const uint64_t raised = (bits - 0x3fe6a09e667f3bcd + (uint64_t(1023) << 52)) >> 52;
   const double e = bit_cast<double>(raised | bit_cast<uint64_t>(0x1p52)) - (0x1p52 + 1023.0);
   const double f = bit_cast<double>(bits - (raised << 52) + (uint64_t(1023) << 52)) - 1.0;
-  double p = -0x1.596fd97557a62p-4;  // log2(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1]
-  p = fma(p, f, 0x1.3a4579e54896cp-3);
-  p = fma(p, f, -0x1.41fffa19095f2p-3);
-  p = fma(p, f, 0x1.4645e679ff4bfp-3);
-  p = fma(p, f, -0x1.6eb269ea80cc4p-3);
-  p = fma(p, f, 0x1.a608e4c6d27e3p-3);
-  p = fma(p, f, -0x1.ec8cbb22ca8cbp-3);
-  p = fma(p, f, 0x1.2777694c5048cp-2);
-  p = fma(p, f, -0x1.715438ed6131fp-2);
-  p = fma(p, f, 0x1.ec709b5b33e65p-2);
-  p = fma(p, f, -0x1.71547678f1f39p-1);
-  p = fma(p, f, 0x1.715476530458ep+0);
+  // log2(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1]; in pairs of terms, since one chain leaves units idle
+  const double f2 = f * f, f4 = f2 * f2;
+  const double p0 = fma(f, -0x1.71547678f1f39p-1, 0x1.715476530458ep+0);
+  const double p2 = fma(f, -0x1.715438ed6131fp-2, 0x1.ec709b5b33e65p-2);
+  const double p4 = fma(f, -0x1.ec8cbb22ca8cbp-3, 0x1.2777694c5048cp-2);
+  const double p6 = fma(f, -0x1.6eb269ea80cc4p-3, 0x1.a608e4c6d27e3p-3);
+  const double p8 = fma(f, -0x1.41fffa19095f2p-3, 0x1.4645e679ff4bfp-3);
+  const double p10 = fma(f, -0x1.596fd97557a62p-4, 0x1.3a4579e54896cp-3);
+  const double p = fma(f4, fma(f4, fma(f2, p10, p8), fma(f2, p6, p4)), fma(f2, p2, p0));
   double exponent = fma(f, p, e);
   exponent = a == 0.0 ? -HUGE_VAL : exponent;
   exponent = a == HUGE_VAL ? HUGE_VAL : exponent;
@@ -44,13 +41,11 @@ template <class C> [[gnu::always_inline]] inline C power_cases(C x, C y, C magni
   t = t > 200.0 ? 200.0 : t;  // comparisons this way round let a NaN through
   t = t < -200.0 ? -200.0 : t;
   const double shifted = t + kShift, r = t - (shifted - kShift);
-  double q = 0x1.443fffd249249p-13;  // 2**r on [-1/2, 1/2]
-  q = fma(q, r, 0x1.5f48c04f6db6ep-10);
-  q = fma(q, r, 0x1.3b2a1b7145b6cp-7);
-  q = fma(q, r, 0x1.c6aecc669b492p-5);
-  q = fma(q, r, 0x1.ebfbe045f4e5bp-3);
-  q = fma(q, r, 0x1.62e430d034705p-1);
-  q = fma(q, r, 1.0);
+  const double r2 = r * r;  // 2**r on [-1/2, 1/2]
+  const double q0 = fma(r, 0x1.62e430d034705p-1, 1.0);
+  const double q2 = fma(r, 0x1.c6aecc669b492p-5, 0x1.ebfbe045f4e5bp-3);
+  const double q4 = fma(r, 0x1.5f48c04f6db6ep-10, 0x1.3b2a1b7145b6cp-7);
+  const double q = fma(r2, fma(r2, fma(r2, 0x1.443fffd249249p-13, q4), q2), q0);
   return power_cases(x, y, float(q * power_of_two(shifted)));
 }
 
