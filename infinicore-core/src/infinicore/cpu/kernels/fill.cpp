@@ -38,8 +38,8 @@ class Fill {
     std::memcpy(to + at, block, size_t(bytes - at));
   }
 
-  // n elements from `at`; block holds kBlockBytes of them.
-  void segment(char *at, int64_t n, const char *block, bool stream) const {
+  // n elements from `at`; block holds kBlockBytes of them, all zero or not.
+  void segment(char *at, int64_t n, const char *block, bool zero, bool stream) const {
     if (row_.strides[0] != 1) {
       switch (size_) {
         case 1:
@@ -53,6 +53,10 @@ class Fill {
         default:
           return strided<bytes16>(at, row_.strides[0], n, block);
       }
+    }
+    if (!stream && zero) {  // the C library has stores that read no line before they replace it
+      std::memset(at, 0, size_t(n * size_));
+      return;
     }
     if (!stream) return repeat(at, block, n * size_);
     for (int64_t left = n * size_, done; left > 0; left -= done, at += done) {
@@ -73,6 +77,8 @@ class Fill {
     const int64_t total = rows_ * row_.extent;
     if (total == 0) return;
     const bool stream = row_.strides[0] == 1 && total * size_ >= kStreamBytes;
+    const char zeros[16] = {};
+    const bool zero = std::memcmp(value, zeros, sizeof(zeros)) == 0;
     parallel_for(0, total, 4 * kCheap, [&](int64_t begin, int64_t end) {
       alignas(64) char block[kBlockBytes];
       for (int64_t i = 0; i < kBlockBytes; i += size_) std::memcpy(block + i, value, size_t(size_));
@@ -82,7 +88,7 @@ class Fill {
         int64_t from = row == first ? begin - row * row_.extent : 0;
         int64_t to = row == last ? end - row * row_.extent : row_.extent;
         ++row;
-        segment(static_cast<char *>(data) + (at[0] + from * row_.strides[0]) * size_, to - from, block,
+        segment(static_cast<char *>(data) + (at[0] + from * row_.strides[0]) * size_, to - from, block, zero,
                 stream);
       });
       if (stream) stream_fence();
