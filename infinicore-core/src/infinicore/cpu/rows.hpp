@@ -21,7 +21,8 @@ template <class C> inline C row_sum_exp(const C *x, int64_t n, C shift) {
   return sum;
 }
 
-constexpr int64_t kPanelColumns = 256;  // rows that are computed side by side, at most
+constexpr int64_t kPanelColumns = 1024;   // rows that are computed side by side, at most
+constexpr int64_t kWidenedColumns = 256;  // and that are widened first
 
 // Rows that lie side by side, and where their results go, which may be the same place: element i of row j is
 // x[i * x_pitch + j].
@@ -87,12 +88,14 @@ class Rows {
   template <class T, class RowFn, class ColumnFn>
   void each(const T *in, T *out, RowFn &&rows, ColumnFn &&columns) const {
     using C = compute_t<T>;
-    const int64_t width = beside_.extent > 1 ? panel_width(n_ * int64_t(sizeof(C))) : 1;
+    const bool direct =
+        std::is_same_v<T, C> && beside_.strides[0] == 1 && beside_.strides[1] == 1;  // no copies are needed
+    const int64_t width = beside_.extent > 1 ? panel_width(n_ * int64_t(sizeof(C)), direct) : 1;
     const int64_t pitch =
         width > 1 ? width + 16 : n_ + 16;  // rows of a panel that start in other sets of a cache
     const int64_t panels = (beside_.extent + width - 1) / width;
     const int64_t grain = std::max<int64_t>(1, 8 * 1024 / (n_ * width + 1));
-    const int64_t room = width > 1 ? n_ * pitch : pitch;
+    const int64_t room = width > 1 && !direct ? n_ * pitch : pitch;
     parallel_for(0, outer_.numel() * panels, grain, [&](int64_t begin, int64_t end) {
       C *line = static_cast<C *>(scratch<Scratch::operands>(size_t(room) * sizeof(C)));
       for (int64_t item = begin; item < end;) {
@@ -104,8 +107,7 @@ class Rows {
           const T *from = in + at[1] + panel * beside_.strides[1];
           T *to = out + at[0] + panel * beside_.strides[0];
           if constexpr (std::is_same_v<T, C>)
-            if (beside_.strides[0] == 1 && beside_.strides[1] == 1)
-              return columns(Panel<C>{from, to, in_step_, out_step_, n_, count});
+            if (direct) return columns(Panel<C>{from, to, in_step_, out_step_, n_, count});
           read(from, line, pitch, count);
           columns(Panel<C>{line, line, pitch, pitch, n_, count});
           write(line, pitch, count, to);
@@ -119,11 +121,12 @@ class Rows {
   static constexpr int64_t kShort = 32;
 
   // Rows that are handled together: many, since pages and lines of memory are fetched for them all; few
-  // enough that their widened copies stay in a cache and that every thread gets some.
-  int64_t panel_width(int64_t row_bytes) const {
+  // enough that their widened copies, if any, stay in a cache and that every thread gets some.
+  int64_t panel_width(int64_t row_bytes, bool direct) const {
     const int64_t fit = (int64_t(1) << 19) / std::max<int64_t>(row_bytes, 1);
+    const int64_t most = direct ? kPanelColumns : std::min(fit, kWidenedColumns);
     const int64_t share = outer_.numel() * beside_.extent / (2 * num_threads());
-    const int64_t width = std::max<int64_t>(16, std::min({fit, share, kPanelColumns}) / 16 * 16);
+    const int64_t width = std::max<int64_t>(16, std::min(most, share) / 16 * 16);
     return std::min(beside_.extent, width);
   }
 
