@@ -63,6 +63,8 @@ def type_of(schema: Any, call: Any, parameter: Any) -> str:
             "ints": "int | Sequence[int]",
             "enum": slot.enum.__name__ if slot.enum is not None else "",
         }.get(slot.kind, slot.kind)
+        if slot.optional and parameter.required:  # must be passed, and may be passed as None
+            return f"{kind} | None"
     return f"{kind} | None" if parameter.default is None and kind != "None" else kind
 
 

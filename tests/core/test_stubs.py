@@ -43,6 +43,11 @@ def test_a_changed_signature_changes_the_stub(stubs):
     assert shorter != text == stubs.package_stub(shorter)
 
 
+def test_an_optional_tensor_that_must_be_named_may_be_none(stubs):
+    stub = stubs.operator(infinicore.schema.OPERATORS["mha_varlen"])
+    assert "\n    block_table: Tensor | None,\n" in stub and "\n    cum_seqlens_k: Tensor,\n" in stub
+
+
 def test_the_stubs_need_nothing_built(stubs, tmp_path):
     code = f"import sys; sys.path.insert(0, {str(CORE)!r}); import stubs; print(stubs.ops_stub(), end='')"
     # Isolated from the installed package, as `python stubs.py` is in a fresh checkout.

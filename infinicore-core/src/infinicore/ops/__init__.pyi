@@ -348,7 +348,7 @@ def mha_varlen(
     v: Tensor,
     cum_seqlens_q: Tensor,
     cum_seqlens_k: Tensor,
-    block_table: Tensor,
+    block_table: Tensor | None,
     max_seqlen_q: int,
     max_seqlen_k: int,
     alibi_slopes: Tensor | None = None,
