@@ -53,6 +53,8 @@ def type_of(schema: Any, call: Any, parameter: Any) -> str:
     """Return the type of one parameter of a call, as Python spells it."""
     if parameter.slot == parameter.OUT:
         kind = tensors(len(call.outputs))
+        if any(p.slot in call.outputs for p in call.parameters):  # the others have names of their own
+            kind = f"Tensor | {kind}"
     elif parameter.slot == parameter.RESERVED:
         kind = "None" if parameter.default is None else type(parameter.default).__name__
     else:

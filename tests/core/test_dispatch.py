@@ -431,6 +431,46 @@ def test_several_outputs_are_a_tuple():
         HALVES(x, out=(mine, mine))
 
 
+NAMED = Operator(Schema(halves, python="halves(x, *, out=None, upper: high=None)"))
+
+
+def test_an_output_may_have_a_name_of_its_own():
+    x, mine, yours = (tensor([value], np.float64) for value in (5.0, 0.0, 0.0))
+    for outs in (
+        {"out": mine, "upper": yours},
+        {"out": (mine, yours)},
+        {"out": (mine, yours), "upper": None},
+    ):
+        mine.zero_(), yours.zero_()
+        low, high = NAMED(x, **outs)
+        assert low is mine and high is yours
+        assert (mine.tolist(), yours.tolist()) == ([4.0], [6.0])
+    low, high = NAMED(x, upper=yours)
+    assert high is yours and low.tolist() == [4.0]
+    low, high = NAMED(x, out=mine)
+    assert low is mine and high.tolist() == [6.0]
+    assert str(inspect.signature(NAMED)) == "(x, *, out=None, upper=None)"
+    # Each of them has memory of its own, or waits for it, and none is an input by accident.
+    low, high = NAMED(x, out=x, upper=yours)
+    assert low is x and (x.tolist(), yours.tolist()) == ([4.0], [6.0])
+    low, high = NAMED(x, out=mine, upper=x)
+    assert high is x and (mine.tolist(), x.tolist()) == ([3.0], [5.0])
+    for outs, message in (
+        (
+            {"out": (mine, yours), "upper": yours},
+            "upper is given, so out must be one tensor or None and not tuple",
+        ),
+        ({"out": 3}, r"out must be a tuple of 2 tensors \(low, high\), not int"),
+        ({"upper": 3}, "upper must be an infinicore.Tensor, not int"),
+        ({"out": mine, "upper": mine}, "share memory"),
+        ({"out": mine, "upper": tensor([0.0, 0.0], np.float64)}, "upper"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            NAMED(x, **outs)
+    with pytest.raises(TypeError, match="halves: output high must come after out"):
+        Schema(halves, python="halves(x, *, high=None, out=None)")
+
+
 def accumulate(c: InOut[Tensor, "f64 n"], x: In[Tensor, "f64 n"], *, beta: float = 1.0):
     """c = x + beta * c."""
     return x + beta * c

@@ -173,7 +173,7 @@ def test_a_name_is_defined_once():
 CALLS = {
     "add": "add(input, other, *, out=None)",
     "all": "all(input, dim=None, keepdim=False, out=None)",
-    "add_rms_norm": "add_rms_norm(a, b, weight, epsilon=1e-05, *, out=None)",
+    "add_rms_norm": "add_rms_norm(a, b, weight, epsilon=1e-05, *, out=None, residual=None)",
     "attention": "attention(q, k, v, k_cache, v_cache, pos, *, out=None)",
     "cast": "cast(input, *, out)",
     "cat": "cat(tensors, dim=0, *, out=None)",

@@ -217,6 +217,8 @@ PIXEL = ic.ones((1, 1, 1, 1), dtype=ic.float32, device="cpu")
 STRANGERS = (None, "x", 1.5, object(), [None], ic.float16)
 #: Functions over operators, and constructors, that look at an argument before an operator does.
 FUNCTIONS = {
+    "baddbmm": lambda x: ic.baddbmm(x, PIXEL[0], PIXEL[0]),
+    "baddbmm, out": lambda x: ic.baddbmm(PIXEL[0], PIXEL[0], PIXEL[0], out=x if x is not None else 1),
     "clip": lambda x: ic.clip(x, 0, 1),
     "max": ic.max,
     "min": ic.min,

@@ -36,6 +36,8 @@ for _alias, _name in ALIASES.items():
     globals()[_alias] = globals()[_name]
 
 _LAZY = ("build", "distributed", "interop", "lib", "nn", "report", "testing", "utils")
+# Names that are loaded, with the module they are defined in, when they are first used.
+_HOMES = {"AllReduce": "distributed", "conv2d": "nn.functional"}
 
 
 def squeeze(input, dim):
@@ -77,6 +79,23 @@ def add_rms_norm_(y, residual_out, a, b, weight, epsilon=1e-5):
     return ops.add_rms_norm(a, b, weight, epsilon, out=(y, residual_out))
 
 
+def add_rms_norm_inplace(input, residual, weight, epsilon=1e-5):
+    """`add_rms_norm` that writes over what it reads; returns ``(input, residual)``.
+
+    `residual` becomes the sum ``input + residual``, and `input` its normalisation times `weight`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> input, residual = (ic.ones((1, 2), dtype=ic.float32, device="cpu") for _ in range(2))
+    >>> weight = ic.ones((2,), dtype=ic.float32, device="cpu")
+    >>> _ = ic.add_rms_norm_inplace(input, residual, weight, 0.0)
+    >>> input.tolist(), residual.tolist()
+    ([[1.0, 1.0]], [[2.0, 2.0]])
+    """
+    return ops.add_rms_norm(input, residual, weight, epsilon, out=(input, residual))
+
+
 def _load_ntops():
     """Find ``ntops``, once: its operators then work on infinicore's tensors in place of torch's."""
     namespace = globals()
@@ -102,19 +121,16 @@ def __getattr__(name):
     if name in ("use_ntops", "ntops"):
         _load_ntops()
         return globals()[name]
-    if name == "AllReduce":
-        from infinicore.distributed import AllReduce
-
-        return AllReduce
-    if name in _LAZY:
+    if name in _LAZY or name in _HOMES:
         from importlib import import_module
 
-        return import_module(f"infinicore.{name}")
+        module = import_module(f"infinicore.{_HOMES.get(name, name)}")
+        return getattr(module, name) if name in _HOMES else module
     raise AttributeError(f"module 'infinicore' has no attribute {name!r}")
 
 
 def __dir__():
-    return sorted({*globals(), *_LAZY, "AllReduce", "__version__", "ntops", "use_ntops"})
+    return sorted({*globals(), *_LAZY, *_HOMES, "__version__", "ntops", "use_ntops"})
 
 
 # Of the modules those that are for users and need nothing beside core (build and testing do).

@@ -93,6 +93,7 @@ from infinicore.ops import any as any
 from infinicore.ops import argmax as argmax
 from infinicore.ops import argmin as argmin
 from infinicore.ops import attention as attention
+from infinicore.ops import baddbmm as baddbmm
 from infinicore.ops import cast as cast
 from infinicore.ops import cat as cat
 from infinicore.ops import causal_softmax as causal_softmax
@@ -186,6 +187,7 @@ from infinicore.ops import topkrouter as topkrouter
 from infinicore.ops import topksoftmax as topksoftmax
 from infinicore.ops import var as var
 from infinicore.ops import where as where
+from infinicore.nn.functional import conv2d as conv2d
 from infinicore.printing import get_printoptions as get_printoptions
 from infinicore.printing import printoptions as printoptions
 from infinicore.printing import set_printoptions as set_printoptions
@@ -221,6 +223,7 @@ __all__ = [
     "add",
     "add_rms_norm",
     "add_rms_norm_",
+    "add_rms_norm_inplace",
     "all",
     "amax",
     "amin",
@@ -230,6 +233,7 @@ __all__ = [
     "argmin",
     "attention",
     "backends",
+    "baddbmm",
     "bfloat16",
     "bool",
     "byte",
@@ -250,6 +254,7 @@ __all__ = [
     "complex64",
     "context",
     "conv",
+    "conv2d",
     "count_nonzero",
     "cross_entropy",
     "cumsum",
@@ -443,6 +448,9 @@ float8_e4m3fn: dtype
 
 def squeeze(input: Tensor, dim: _int) -> Tensor: ...
 def unsqueeze(input: Tensor, dim: _int) -> Tensor: ...
+def add_rms_norm_inplace(
+    input: Tensor, residual: Tensor, weight: Tensor, epsilon: _float = 1e-5
+) -> tuple[Tensor, Tensor]: ...
 def add_rms_norm_(
     y: Tensor, residual_out: Tensor, a: Tensor, b: Tensor, weight: Tensor, epsilon: _float = 1e-5
 ) -> tuple[Tensor, Tensor]: ...

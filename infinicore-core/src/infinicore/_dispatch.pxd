@@ -11,6 +11,7 @@ cdef enum ParameterKind:
     CALL_TENSOR
     CALL_TENSORS
     CALL_OUT            # `out=`: one tensor, or a tuple with one per output
+    CALL_NAMED_OUT      # one of several outputs under a name of its own, beside `out=`
     CALL_RESERVED       # only its default is accepted
     CALL_INT
     CALL_FLOAT
@@ -69,6 +70,7 @@ cdef class Operator:
     cdef signed char *alias         # per slot: an output may be exactly this input
     cdef int *outputs               # slots that `out=` fills
     cdef int output_count
+    cdef bint names_outputs         # some parameter is CALL_NAMED_OUT
     cdef int *returned              # slots that come back
     cdef int returned_count
     cdef int write_count
@@ -84,6 +86,7 @@ cdef class Operator:
                          PyObject *value) except -1
     cdef int take_tensors(self, Frame *frame, int position, PyObject *value) except -1
     cdef int take_outputs(self, Frame *frame, int position, PyObject *value) except -1
+    cdef PyObject *join_outputs(self, Frame *frame, int position, PyObject *value) except? NULL
     cdef int take_scalar(self, Frame *frame, int position, PyObject *value) except -1
     cdef int take_other(self, Frame *frame, int position, object value) except -1
     cdef int check_device(self, Frame *frame, Context context, int position, Py_ssize_t item) except -1

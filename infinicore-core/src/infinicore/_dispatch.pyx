@@ -246,6 +246,10 @@ cdef class Operator:
             p.kind = CALL_RESERVED
         else:
             slot = self.schema.parameters[parameter.slot]
+            if slot.role == "out":
+                p.kind = CALL_NAMED_OUT
+                self.names_outputs = True
+                return 0
             p.kind = {"tensor": CALL_TENSOR, "tensors": CALL_TENSORS, "int": CALL_INT, "float": CALL_FLOAT,
                       "bool": CALL_BOOL, "enum": CALL_ENUM, "dtype": CALL_DTYPE, "ints": CALL_INTS}[slot.kind]
             p.keyed = self.keyed[p.slot]
@@ -407,6 +411,8 @@ cdef class Operator:
                 self.take_scalar(frame, position, value)
             elif p.kind == CALL_TENSORS:
                 self.take_tensors(frame, position, value)
+            elif p.kind == CALL_NAMED_OUT:
+                pass  # take_outputs has seen to it
             elif value != NULL and not is_default(<object> value, self.defaults[position]):
                 raise InvalidArgument(f"{self.call_name}: {self.names[position]} is reserved, it must be "
                                       f"{self.defaults[position]!r} and not {<object> value!r}")
@@ -497,6 +503,8 @@ cdef class Operator:
         cdef int i
         if self.output_count == 1:
             return self.take_tensor(frame, position, -1, self.outputs[0], value)
+        if self.names_outputs:
+            value = self.join_outputs(frame, position, value)
         if value == NULL or value == Py_None:
             return push(frame, TAG_ABSENT)
         given = <object> value
@@ -509,6 +517,37 @@ cdef class Operator:
         for i in range(self.output_count):
             self.take_tensor(frame, position, i, self.outputs[i], <PyObject *> given[i])
         return 0
+
+    cdef PyObject *join_outputs(self, Frame *frame, int position, PyObject *value) except? NULL:
+        """`out=` with the outputs that the call names otherwise, so that all that follows sees one tuple."""
+        cdef int i, slot
+        cdef list named = []
+        for i in range(self.parameter_count):
+            if self.parameters[i].kind == CALL_NAMED_OUT:
+                if frame.values[i] != NULL and frame.values[i] != Py_None:
+                    named.append(i)
+        given = None if value == NULL else <object> value
+        if given is not None and not isinstance(given, Tensor):
+            if named:
+                raise InvalidArgument(
+                    f"{self.call_name}: {self.names[named[0]]} is given, so out must be one tensor or None "
+                    f"and not {type(given).__name__}")
+            return value
+        if given is None and not named:
+            return value
+        joined = [given] + [None] * (self.output_count - 1)
+        for i in named:
+            slot = self.parameters[i].slot
+            for place in range(self.output_count):
+                if self.outputs[place] == slot:
+                    if not isinstance(<object> frame.values[i], Tensor):
+                        raise self.wrong_type(i, -1, frame.values[i], "an infinicore.Tensor")
+                    joined[place] = <object> frame.values[i]
+            frame.values[i] = NULL
+        given = tuple(joined)
+        own(frame, given)
+        frame.values[position] = <PyObject *> given
+        return frame.values[position]
 
     cdef int take_scalar(self, Frame *frame, int position, PyObject *value) except -1:
         cdef Parameter *p = &self.parameters[position]
@@ -982,7 +1021,8 @@ cdef class Operator:
                 else:
                     given = tuple([pairs[self.outputs[i]][1] if self.outputs[i] in pairs else given[i]
                                    for i in range(self.output_count)])
-            elif self.parameters[position].slot in pairs:
+            elif self.parameters[position].kind != CALL_NAMED_OUT and (
+                    self.parameters[position].slot in pairs):
                 given = pairs[self.parameters[position].slot][1]
             if frame.values[position] != NULL:
                 arguments.append((self.names[position], given))
@@ -1031,7 +1071,8 @@ cdef class Operator:
             if self.parameters[position].kind == CALL_OUT:
                 outs = tuple([copies[self.outputs[i]] for i in range(self.output_count)])
                 keywords[self.names[position]] = outs[0] if self.output_count == 1 else outs
-            elif self.parameters[position].slot in copies:
+            elif self.parameters[position].kind != CALL_NAMED_OUT and (
+                    self.parameters[position].slot in copies):
                 keywords[self.names[position]] = copies[self.parameters[position].slot]
             elif frame.values[position] != NULL:
                 keywords[self.names[position]] = <object> frame.values[position]

@@ -395,8 +395,8 @@ class CallParameter:
     """One parameter of the Python call.
 
     ``slot`` is the index of the slot it fills, ``CallParameter.OUT`` for ``out=`` (one tensor, or a tuple
-    with one for each slot of `Call.outputs`), or ``CallParameter.RESERVED`` where only the default is
-    accepted.
+    with one for each slot of `Call.outputs`; the first alone where the others have parameters of their own),
+    or ``CallParameter.RESERVED`` where only the default is accepted.
     """
 
     __slots__ = ("default", "keyword_only", "name", "slot")
@@ -805,7 +805,8 @@ def _read_call(schema: Schema, text: str, fixed: Mapping[str, Any]) -> Call:
     """
     name, _, inside = text.partition("(")
     outs = [p.index for p in schema.parameters if p.role == "out"]
-    parameters, filled, keyword_only = [], set(), False
+    parameters: list[CallParameter] = []
+    filled, keyword_only = set(), False
     for word in inside.rstrip(")").split(","):
         left, equals, literal = word.partition("=")
         public, _, slot_name = (part.strip() for part in left.partition(":"))
@@ -819,6 +820,8 @@ def _read_call(schema: Schema, text: str, fixed: Mapping[str, Any]) -> Call:
                 outs = [slot.index]
             index = CallParameter.OUT
         elif slot is not None:
+            if slot.role == "out" and CallParameter.OUT not in [p.slot for p in parameters]:
+                raise TypeError(f"{schema.name}: output {public} must come after out")
             index = slot.index
             filled.add(slot.name)
         elif equals:

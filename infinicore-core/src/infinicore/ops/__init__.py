@@ -79,7 +79,7 @@ from infinicore.ops.indexing import (
     split,
     stack,
 )
-from infinicore.ops.linalg import conv, gemm, linear, matmul
+from infinicore.ops.linalg import baddbmm, conv, gemm, linear, matmul
 from infinicore.ops.loss import cross_entropy
 from infinicore.ops.norm import (
     add_rms_norm,
@@ -129,6 +129,7 @@ __all__ = [
     "argmax",
     "argmin",
     "attention",
+    "baddbmm",
     "cast",
     "cat",
     "causal_softmax",

@@ -18,6 +18,7 @@ __all__ = [
     "argmax",
     "argmin",
     "attention",
+    "baddbmm",
     "cast",
     "cat",
     "causal_softmax",
@@ -125,7 +126,13 @@ def abs(input: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 def add(input: Tensor, other: Tensor, *, out: Tensor | None = None) -> Tensor: ...
 @_operator
 def add_rms_norm(
-    a: Tensor, b: Tensor, weight: Tensor, epsilon: float = 1e-05, *, out: tuple[Tensor, Tensor] | None = None
+    a: Tensor,
+    b: Tensor,
+    weight: Tensor,
+    epsilon: float = 1e-05,
+    *,
+    out: Tensor | tuple[Tensor, Tensor] | None = None,
+    residual: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]: ...
 @_operator
 def all(
@@ -152,6 +159,15 @@ def argmin(
 @_operator
 def attention(
     q: Tensor, k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, pos: int, *, out: Tensor | None = None
+) -> Tensor: ...
+def baddbmm(
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
+    *,
+    beta: float = 1.0,
+    alpha: float = 1.0,
+    out: Tensor | None = None,
 ) -> Tensor: ...
 @_operator
 def cast(input: Tensor, *, out: Tensor) -> Tensor: ...

@@ -2,7 +2,8 @@
 # A leading `*b` or `*r` is any number of batch or row dimensions.
 """Linear algebra."""
 
-from infinicore.errors import InvalidArgument, ShapeError
+from infinicore.arguments import require_tensors
+from infinicore.errors import DTypeError, InvalidArgument, ShapeError
 from infinicore.schema import C, In, InOut, Out, Static, Tensor, np, operator, spelling
 
 
@@ -256,3 +257,70 @@ def conv(
         outputs.append(np.moveaxis(np.tensordot(part, filters, (axes, range(1, w.ndim))), -1, 1))
     y = np.concatenate(outputs, axis=1)
     return y if b is None else y + b.reshape(-1, *[1] * n)
+
+
+def baddbmm(
+    input: Tensor,
+    batch1: Tensor,
+    batch2: Tensor,
+    *,
+    beta: float = 1.0,
+    alpha: float = 1.0,
+    out: Tensor | None = None,
+) -> Tensor:
+    """A batch of matrix products on top of a tensor: ``beta * input + alpha * (batch1 @ batch2)``.
+
+    Parameters
+    ----------
+    input : Tensor
+        What broadcasts to ``(b, m, n)``; not read where `beta` is 0.
+    batch1, batch2 : Tensor
+        Shapes ``(b, m, k)`` and ``(b, k, n)``, the dtype of `input`.
+    beta, alpha : float
+        Factors of `input` and of the products.
+    out : Tensor, optional
+        Where the result goes: shape ``(b, m, n)``, same dtype. May be an input.
+
+    Returns
+    -------
+    Tensor
+        `out`, or a new tensor.
+
+    Raises
+    ------
+    ShapeError
+        The shapes do not fit.
+    DTypeError
+        The dtypes differ, or are no float dtype.
+
+    Notes
+    -----
+    It is `gemm` on a copy of `input`, and runs wherever `gemm` does.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> ones = ic.ones((2, 3, 3), dtype=ic.float32, device="cpu")
+    >>> ic.baddbmm(ones[0], ones, ones, beta=10.0)[1].tolist()
+    [[13.0, 13.0, 13.0], [13.0, 13.0, 13.0], [13.0, 13.0, 13.0]]
+    """
+    from infinicore import empty  # late: tensors exist only after the operators are read
+
+    require_tensors("baddbmm", input=input, batch1=batch1, batch2=batch2)
+    if batch1.ndim != 3 or batch2.ndim != 3:
+        ranks = f"batch1 has {batch1.ndim} dimensions and batch2 has {batch2.ndim}"
+        raise ShapeError(f"baddbmm: {ranks}, but both must have 3")
+    shape = [batch1.shape[0], batch1.shape[1], batch2.shape[2]]
+    if out is not None:
+        require_tensors("baddbmm", out=out)
+        if list(out.shape) != shape or out.dtype is not input.dtype:
+            made = f"{input.dtype} of shape {shape}"
+            raise (ShapeError if list(out.shape) != shape else DTypeError)(
+                f"baddbmm: out is {out.dtype} of shape {list(out.shape)}, but the result is {made}"
+            )
+    # A tensor of its own, since `out` may be one of the inputs.
+    result = empty(shape, dtype=input.dtype, device=input.device)
+    if beta != 0:
+        result.copy_(input.broadcast_to(shape))
+    gemm(result, batch1, batch2, alpha=alpha, beta=beta)
+    return result if out is None else out.copy_(result)

@@ -52,7 +52,7 @@ def rms_norm(
 
 
 @operator(
-    python="add_rms_norm(a, b, weight, epsilon=..., *, out=None)",
+    python="add_rms_norm(a, b, weight, epsilon=..., *, out=None, residual: residual_out=None)",
     inplace="a b",
     c=C(
         "AddRMSNorm",
@@ -81,8 +81,10 @@ def add_rms_norm(
         Shape ``(n,)``, a float dtype of its own.
     epsilon : float
         Keeps the root away from zero.
-    out : tuple of Tensor, optional
-        Where `y` and `residual` go: shape and dtype of `a`. Each may be `a` or `b`.
+    out : Tensor or tuple of Tensor, optional
+        Where `y`, or both `y` and `residual`, go: shape and dtype of `a`. Each may be `a` or `b`.
+    residual : Tensor, optional
+        Where `residual` goes, where `out` is no tuple.
 
     Returns
     -------
@@ -95,6 +97,8 @@ def add_rms_norm(
         ``n`` or the rows differ.
     DTypeError
         A dtype is no float dtype, or `b` or an output has another than `a`.
+    InvalidArgument
+        `residual` is given beside a tuple as `out`.
 
     Notes
     -----

@@ -157,6 +157,8 @@ def invoke(
         if parameter.slot == CallParameter.RESERVED:
             skipped = True
             continue
+        if parameter.slot >= 0 and schema.parameters[parameter.slot].role == "out":
+            continue  # part of ``out=``, too
         if parameter.slot == CallParameter.OUT:
             inout = [index for index in schema.call.outputs if schema.parameters[index].role == "inout"]
             if give_out or inout:
