@@ -351,6 +351,38 @@ def test_log_goes_through_the_logger_that_a_program_set_up(world):
     assert world.output(code) == "infinicore|DEBUG|café"
 
 
+def test_the_way_of_a_call_is_logged_where_it_is_asked_for(world):
+    library = world.library("fake", ADD_FINGERPRINT="0x1234ull")
+    world.library("broken", OPEN_BODY="return INFINI_STATUS_UNAVAILABLE;")
+    code = """
+        import infinicore as ic
+        ic.backends["fake"].open()
+        try: ic.backends["broken"].open()
+        except ic.BackendUnavailable: pass
+        a, b = (ic.ones(shape, dtype=ic.float32, device="cpu") for shape in ((2, 3), (3, 4)))
+        for _ in range(3): ic.matmul(a, b)
+    """
+    for level in ("debug", "trace", "10"):
+        lines = world.python(code, INFINICORE_LOG_LEVEL=level).stderr.splitlines()
+        said = [line.removeprefix("infinicore DEBUG: ") for line in lines]
+        (line,) = [line for line in said if line.startswith("fake: opened ")]
+        assert re.fullmatch(
+            rf"fake: opened {library}, plug-in ABI 1\.\d+: 2 device\(s\), 0 kernel\(s\)", line
+        )
+        assert any(line.startswith("fake: refused its kernel of add: ") for line in said)
+        assert any(line.startswith("broken: unavailable: ") for line in said)
+        # Once: the calls that follow find the plan in the cache.
+        (line,) = [line for line in said if line.startswith("infinicore.matmul -> ")]
+        assert line.startswith(
+            "infinicore.matmul -> gemm (in C: infiniopGemm) -> kernel of infinicore-core on cpu"
+        )
+        assert line.endswith(": out=f32[2, 4], input=f32[2, 3], other=f32[3, 4]")
+        assert said.index(line) > next(i for i, text in enumerate(said) if text.startswith("cpu: opened "))
+    for level in (None, "info", "warning"):
+        done = world.python(code, **({"INFINICORE_LOG_LEVEL": level} if level else {}))
+        assert done.stderr == ""
+
+
 def test_log_level_that_is_none_is_reported(world):
     done = world.python("import infinicore", INFINICORE_LOG_LEVEL="loud")
     assert "INFINICORE_LOG_LEVEL=loud is none of trace, debug, info, " in done.stderr

@@ -52,6 +52,9 @@ cpdef str canonical_name(str name)
 # Name of the vendor that answers to "cuda" in place of infinicore-cuda; None while there is none.
 cpdef str cuda_vendor()
 
+# Whether INFINICORE_LOG_LEVEL asks for debug messages: of what is opened and planned, for example.
+cdef bint explains() noexcept
+
 # Whoever remembers which device of a backend (by slot) is active on a thread: told when the C API changes it.
 ctypedef void (*activated_function)(int slot, int32_t device) noexcept nogil
 cdef void on_activation(activated_function function) noexcept

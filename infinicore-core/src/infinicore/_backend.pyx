@@ -271,12 +271,32 @@ cdef int attempt(Backend backend, bint wanted) except -1:
         if wanted:
             open_devices(backend)
             backend.condition, backend.reason, backend.ready = "ready", "", True
+            explain(backend)
     except loading.Refused as refused:
         backend.condition, backend.reason = refused.condition, refused.reason
         backend.trail.extend(refused.trail)
         # Without its traceback: that would keep the frames of the import alive.
         backend.cause = None if refused.__cause__ is None else refused.__cause__.with_traceback(None)
         backend.opened = True
+        explain(backend)
+    return 0
+
+
+cdef int explain(Backend backend) except -1:
+    """Log what an attempt to open it came to."""
+    if not explains():
+        return 0
+    for step in backend.trail:
+        log(INFINI_LOG_DEBUG,
+            f"{backend.name}: looked for {step['what']} in {step['where']}: {step['result']}")
+    if not backend.ready:
+        log(INFINI_LOG_DEBUG, f"{backend.name}: {backend.condition}: {backend.reason}")
+        return 0
+    log(INFINI_LOG_DEBUG,
+        f"{backend.name}: opened {backend.distribution}, plug-in ABI {backend.abi[0]}.{backend.abi[1]}: "
+        f"{backend.device_count} device(s), {len(backend.kernels)} kernel(s)")
+    for name, why in sorted(backend.lost.items()):
+        log(INFINI_LOG_DEBUG, f"{backend.name}: refused its kernel of {name}: {why}")
     return 0
 
 
@@ -547,6 +567,11 @@ def log(int level, str message):
     if _chosen_level is not None:
         logger.setLevel(_chosen_level)
     logger.log(level, message)
+
+
+cdef bint explains() noexcept:
+    # Not for a program that set up logging at debug for its own sake: only the variable asks for this.
+    return _chosen_level is not None and _threshold <= INFINI_LOG_DEBUG
 
 
 def _read_log_level():

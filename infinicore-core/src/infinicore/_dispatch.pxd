@@ -104,6 +104,8 @@ cdef class Operator:
     cdef bint push_value(self, Frame *frame, object value) except -1
     cdef object wrong_type(self, int position, Py_ssize_t item, PyObject *value, str wanted)
     cdef int create(self, Frame *frame, Descriptor descriptor, const infini_operator *kernel) except -1
+    cdef int find_kernel(self, Frame *frame, Descriptor descriptor) except -1
+    cdef int explain(self, Descriptor descriptor) except -1
     cdef list written_values(self, Frame *frame)
     cdef bint is_called(self, int slot)
     cdef object unsupported(self, Context context)

@@ -12,7 +12,7 @@ from libc.stdint cimport int64_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from infinicore._backend cimport Backend, find_backend
+from infinicore._backend cimport Backend, explains, find_backend
 from infinicore._descriptor cimport (
     SLOT_F64, SLOT_I64, SLOT_INTS, SLOT_TENSOR, SLOT_TENSORS, Cache, Descriptor)
 from infinicore._device cimport Context, ThreadState, as_device, current_context, thread_state
@@ -24,8 +24,8 @@ from infinicore._storage cimport Storage, allocate
 from infinicore._stream cimport stream_handle
 from infinicore._tensor cimport Layout, Tensor, contiguous_layout, empty_tensor
 from infinicore.abi cimport (
-    INFINI_STATUS_SUCCESS, infini_operator, infini_slot, infini_tensor, infini_tensor_list, infiniStatus_t,
-    infinirtStream_t)
+    INFINI_LOG_DEBUG, INFINI_STATUS_SUCCESS, infini_operator, infini_slot, infini_tensor, infini_tensor_list,
+    infiniStatus_t, infinirtStream_t)
 
 import atexit
 import os
@@ -679,7 +679,6 @@ cdef class Operator:
         """Everything that is worked out once per key: checks, shapes, the vendor's plan."""
         cdef Context context = <Context> frame.context
         cdef Descriptor descriptor = Descriptor.__new__(Descriptor)
-        cdef const infini_operator *kernel
         cdef Layout layout
         cdef int i
         schema = self.schema
@@ -720,12 +719,20 @@ cdef class Operator:
         descriptor.layouts = tuple(layouts)
         descriptor.expanded = tuple(expanded)
         descriptor.outputs = tuple(outputs)
-        kernel = context.backend.find(self.name)
+        self.find_kernel(frame, descriptor)
+        if explains():
+            self.explain(descriptor)
+        return descriptor
+
+    cdef int find_kernel(self, Frame *frame, Descriptor descriptor) except -1:
+        """Let the backend plan, or keep the reason why it does not where the operator may run otherwise."""
+        cdef Context context = descriptor.context
+        cdef const infini_operator *kernel = context.backend.find(self.name)
         if kernel == NULL:
             descriptor.refusal = self.unsupported(context)
             if context.backend.name != "cpu" and fallback_device() is None:
                 raise descriptor.refusal
-            return descriptor
+            return 0
         try:
             self.create(frame, descriptor, kernel)
         except (OperatorNotSupported, DTypeError, ShapeError, StrideError) as refusal:
@@ -733,7 +740,28 @@ cdef class Operator:
             if fallback_device() is None:
                 raise
             descriptor.refusal = refusal.with_traceback(None)
-        return descriptor
+        return 0
+
+    cdef int explain(self, Descriptor descriptor) except -1:
+        """Log the way from the call to what runs: once per plan, since later calls find it in the cache."""
+        from infinicore._backend import log
+        cdef Context context = descriptor.context
+        words = []
+        for p, name, spec, value in zip(
+                self.schema.parameters, self.schema.call.names, descriptor.specs, descriptor.values):
+            if p.is_tensor and spec is not None:
+                words.append(f"{name}={spec}")
+            elif self.keyed[p.index]:
+                words.append(f"{name}={value}")
+        if descriptor.refusal is None:
+            what = (f"kernel of {context.backend.distribution} on {context.device}, "
+                    f"workspace {descriptor.workspace_bytes} bytes")
+        else:
+            what = "its NumPy body" if context.backend.name == "cpu" else f"the CPU ({descriptor.refusal})"
+        log(INFINI_LOG_DEBUG,
+            f"infinicore.{self.call_name} -> {self.name} (in C: infiniop{self.schema.c.base}) -> {what}: "
+            f"{', '.join(words)}")
+        return 0
 
     cdef int create(self, Frame *frame, Descriptor descriptor, const infini_operator *kernel) except -1:
         """Show the kernel the call as it will be, outputs without memory where they are still to be made."""
