@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import os
+import re
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -30,8 +32,49 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 WITNESS = os.environ.get("INFINICORE_TEST_TORCH", "1") != "0"
 
 
+# The kinds of tests, each with the folders and files that are of it, and what the names of its other tests
+# have. A test may be of several; one of none is a test of correctness.
+KINDS = {
+    "performance": (
+        ["core/test_allocator.py"],
+        r"leak|reus|recycl|cached|light$|allocates|importing|descriptors_",
+    ),
+    "concurrency": (
+        ["distributed", "core/test_stream.py", "doubles/cuda/test_collectives.py", "plugins/test_sim_ccl.py"],
+        r"thread|fork|process|stream|async|_ranks?_(?!comes)",
+    ),
+    "exceptions": (
+        [
+            "core/test_status.py",
+            "doubles/cuda/test_faults.py",
+            "lm/test_checkpoint.py",
+            "operators/test_errors.py",
+        ],
+        r"refus|error|wrong|raise|invalid|unknown|missing|impossible|fail|broken|bad_|cannot|not_there|out_of_|timeout",
+    ),
+}
+
+
+def kinds_of(path: str, name: str) -> list[str]:
+    """Tell the kinds of the test called `name` in the file `path`, which is relative to this folder."""
+    found = [
+        kind
+        for kind, (places, words) in KINDS.items()
+        if any(path == place or path.startswith(f"{place}/") for place in places) or re.search(words, name)
+    ]
+    return found or ["correctness"]
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs PyTorch when it was switched off; an absent PyTorch that was not is a failure."""
+    """Mark each test with its kinds. Skip what needs PyTorch when it was switched off; an absent PyTorch that
+    was not is a failure.
+    """
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            name = getattr(item, "originalname", None) or item.name
+            for kind in kinds_of(item.path.relative_to(here).as_posix(), name):
+                item.add_marker(kind)
     if not WITNESS:
         skip = pytest.mark.skip(reason="INFINICORE_TEST_TORCH=0")
         for item in items:
