@@ -44,6 +44,7 @@ SIGNATURES = {
     "sparse=False *out=None",
     "layer_norm": "input normalized_shape weight bias eps=1e-05 *out=None",
     "linear": "input weight bias=None *alpha=1.0 *out=None",
+    "linear_w8a8i8": "input weight_packed weight_scale bias=None out=None",
     "random_sample": "logits random_val topp topk temperature *out=None",
     "rms_norm": "input normalized_shape weight eps=1e-05 *out=None",
     "rope": "x pos_ids sin_table cos_table algo=GPT_NEOX *out=None",
@@ -218,6 +219,34 @@ def test_linear(device):
     out = ic.empty((2, 3, 5), dtype=ic.float32, device=device)
     assert F.linear(a, weight, bias, out=out) is out
     close(out, x @ w.T + b)
+
+
+def test_linear_w8a8i8(device):
+    x, weight, bias = draw(2, 3, 16), draw(5, 16), draw(5)
+    packed, scale, _ = ic.per_channel_quant_int8(tensor(weight), symmetric=True)
+    rounded = packed.numpy() * scale.numpy()
+    # What is left to differ is the rounding of each row of x to 127 steps on either side.
+    bound = np.abs(x).max(-1, keepdims=True) / 254 @ np.abs(rounded).sum(-1)[None, None] + 1e-5
+    on = [a.to(device) for a in (tensor(x), packed, scale)]
+    for result, added in (
+        (F.linear_w8a8i8(*on), 0),
+        (F.linear_w8a8i8(on[0], on[1], on[2].flatten(), tensor(bias, device)), bias),
+    ):
+        assert result.shape == [2, 3, 5] and result.dtype is ic.float32
+        difference = np.abs(result.to("cpu").numpy() - (x @ rounded.T + added))
+        assert (difference <= bound).all() and difference.max() > 0
+    out = ic.empty((5,), dtype=ic.float32, device=device)
+    assert F.linear_w8a8i8(on[0][0, 0], on[1], on[2], None, out) is out
+    close(out, F.linear_w8a8i8(*on).to("cpu").numpy()[0, 0])
+    assert F.linear_w8a8i8(on[0][:0], on[1], on[2]).shape == [0, 3, 5]
+    with pytest.raises(ic.ShapeError, match=r"linear_w8a8i8: out has shape \[5\], but the result has"):
+        F.linear_w8a8i8(*on, out=out)
+    with pytest.raises(ic.DTypeError, match=r"linear_w8a8i8: out has .*float16, but input has .*float32"):
+        F.linear_w8a8i8(on[0][0, 0], on[1], on[2], out=out.to(ic.float16))
+    with pytest.raises(ic.ShapeError, match=r"linear_w8a8i8: input has shape \[2, 3, 16\], but weight_p"):
+        F.linear_w8a8i8(on[0], on[1].permute((1, 0)), on[2])
+    with pytest.raises(ic.ArgumentTypeError, match=r"linear_w8a8i8: weight_scale must be an infinicore"):
+        F.linear_w8a8i8(on[0], on[1], 1.0)
 
 
 def test_conv(device):

@@ -14,7 +14,7 @@ import infinicore
 from infinicore import ops
 from infinicore._tensor import Tensor
 from infinicore.arguments import require_integers, require_tensors
-from infinicore.errors import ArgumentTypeError, InvalidArgument, ShapeError
+from infinicore.errors import ArgumentTypeError, DTypeError, InvalidArgument, ShapeError
 from infinicore.ops import (
     RopeAlgo,
     causal_softmax,
@@ -45,6 +45,7 @@ __all__ = [
     "layer_norm",
     "leaky_relu",
     "linear",
+    "linear_w8a8i8",
     "log_softmax",
     "random_sample",
     "relu",
@@ -324,6 +325,56 @@ def conv2d(
     [[[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]]
     """
     return _conv("conv2d", 2, input, weight, bias, stride, padding, dilation, groups, out)
+
+
+def linear_w8a8i8(
+    input: Tensor,
+    weight_packed: Tensor,
+    weight_scale: Tensor,
+    bias: Tensor | None = None,
+    out: Tensor | None = None,
+) -> Tensor:
+    """``input @ weight.T + bias`` in int8, where ``weight = weight_packed * weight_scale``.
+
+    Each row of `input`, of shape ``(*rows, in)``, is quantised as it comes, with a scale of its own and zero
+    at zero. `weight_packed` has shape ``(out, in)``, `weight_scale` ``(out,)`` or ``(out, 1)``. See
+    :func:`infinicore.ops.per_channel_quant_int8`, whose ``symmetric=True`` makes them, and
+    :func:`infinicore.ops.int8_gemm`.
+
+    Raises
+    ------
+    ShapeError
+        `weight_packed` is no matrix, `input` has no dimension, their last sizes differ, or `out`
+        does not fit.
+    DTypeError
+        `weight_packed` is not i8, `weight_scale` not f32, or `bias` or `out` has another dtype than `input`.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> weight = ic.from_list([[1.0, -2.0], [0.5, 0.25]], dtype=ic.float32, device="cpu")
+    >>> packed, scale, _ = ic.per_channel_quant_int8(weight, symmetric=True)
+    >>> x = ic.from_list([[3.0, 1.0]], dtype=ic.float32, device="cpu")
+    >>> [round(value, 1) for value in ic.nn.functional.linear_w8a8i8(x, packed, scale)[0].tolist()]
+    [1.0, 1.7]
+    """
+    require_tensors("linear_w8a8i8", input=input, weight_packed=weight_packed, weight_scale=weight_scale)
+    if weight_packed.ndim != 2 or not input.ndim or input.shape[-1] != weight_packed.shape[1]:
+        raise ShapeError(
+            f"linear_w8a8i8: input has shape {input.shape}, but weight_packed has shape {weight_packed.shape}"
+        )
+    shape = [*input.shape[:-1], weight_packed.shape[0]]
+    if out is not None:
+        require_tensors("linear_w8a8i8", out=out)
+        if out.shape != shape:
+            raise ShapeError(f"linear_w8a8i8: out has shape {out.shape}, but the result has shape {shape}")
+        if out.dtype is not input.dtype:
+            raise DTypeError(f"linear_w8a8i8: out has {out.dtype}, but input has {input.dtype}")
+    rows = input.reshape(math.prod(shape[:-1]), input.shape[-1])
+    packed, scale, _ = ops.per_channel_quant_int8(rows, symmetric=True)
+    result = infinicore.empty((rows.shape[0], shape[-1]), dtype=input.dtype, device=input.device)
+    ops.int8_gemm(packed, scale, weight_packed.permute((1, 0)), weight_scale, bias, out=result)
+    return result.view(shape) if out is None else out.copy_(result.view(shape))
 
 
 def embedding(
