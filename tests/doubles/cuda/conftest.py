@@ -51,7 +51,7 @@ import infinicore as ic
 double = ctypes.CDLL("libcudart.so.13")
 
 def tables():
-    from infinicore.testing.sim import tables
+    from infinicore.testing import tables
     ic.backends["cuda"].devices  # opens it
     function = ctypes.CDLL("libinfinicore_cuda.so").infinicore_backend
     function.restype = ctypes.c_void_p
