@@ -7,7 +7,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import infinicore as ic
@@ -136,3 +136,48 @@ def test_dtypes_can_be_fixed() -> None:
         assert [slot.dtype for slot in call.slots[:3]] == ["bf16", "bf16", "f32"]
 
     draw()
+
+
+def test_one_tensor_may_stand_for_two_inputs(cpu: ic.device) -> None:
+    """Also where the output is that very tensor, which then nothing but the result may change."""
+    layout = Layout((2, 3), (3, 1), 5, 16)
+    make = lambda dtype: np.full((2, 3), 2, NUMPY[dtype])
+    twice = DrawnTensor("f32", layout, make("f32"), make)
+    for alias in ({}, {0: 1}, {0: 2}):
+        call = DrawnCall(OPERATORS["add"], [DrawnTensor("f32", layout, None), twice, twice], True, alias)
+        assert "<other is input>" in repr(call)
+        check(call, cpu)
+        half = call.retyped({"N": "f16"})
+        assert half.slots[1] is half.slots[2] and half.slots[1].dtype == "f16"
+        check(half, cpu)
+
+
+def test_every_kind_of_call_is_drawn() -> None:
+    """Layouts, ranks, sizes, aliasing, one tensor for two inputs: all of them come, and not seldom."""
+    seen: dict[str, int] = {}
+
+    @settings(max_examples=300, derandomize=True, database=None)
+    @given(call=calls(OPERATORS["add"]))
+    def draw(call: DrawnCall) -> None:
+        _, input, other = call.slots
+        strides = [stride for tensor in (input, other) for stride in tensor.layout.strides]
+        row_major = sorted(input.layout.strides, reverse=True)
+        for kind, holds in {
+            "0-d": not input.layout.shape,
+            "empty": 0 in input.layout.shape,
+            "prime": bool({3, 5, 7, 13, 17, 31} & {*input.layout.shape}),
+            "zero stride": 0 in strides,
+            "negative stride": min(strides, default=1) < 0,
+            "zero and negative": 0 in strides and min(strides) < 0,
+            "transposed": list(input.layout.strides) != row_major and min(strides) > 0,
+            "padded": input.layout.size > input.values.size + 10,
+            "broadcast": input.layout.shape != other.layout.shape,
+            "out is an input": bool(call.alias),
+            "out is allocated": not call.give_out,
+            "twins": input is other,
+            "twins and out": input is other and bool(call.alias),
+        }.items():
+            seen[kind] = seen.get(kind, 0) + bool(holds)
+
+    draw()
+    assert min(seen.values()) >= 3, seen

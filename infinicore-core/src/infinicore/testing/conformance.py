@@ -109,9 +109,11 @@ NAMES = {short: long for short, (_, long) in DTYPES.items()}
 def place(call: DrawnCall, make: Callable[[DrawnTensor], Image]) -> list[Any]:
     """Give every tensor of a call its memory: an entry per slot, as in the call."""
     placed: list[Any] = []
+    made: dict[int, Image] = {}
     for value in call.slots:
         if isinstance(value, DrawnTensor):
-            placed.append(make(value))
+            image = made[id(value)] = made.get(id(value)) or make(value)  # one tensor in two slots is one
+            placed.append(image)
         elif isinstance(value, tuple) and value and isinstance(value[0], DrawnTensor):
             placed.append(tuple(make(item) for item in value))
         else:
@@ -370,9 +372,10 @@ def judge(
 
     written = {p.index for p in schema.outputs if call.give_out or p.role == "inout"}
     written |= set(call.alias.values())
+    results = {id(placed[index]) for index in written}
     for p in schema.tensors:
         parts = placed[p.index] if isinstance(placed[p.index], tuple) else (placed[p.index],)
-        if any(part is not None and part.strayed(written=p.index in written) for part in parts):
+        if any(part is not None and part.strayed(written=id(part) in results) for part in parts):
             problems.append(f"{p.name}: memory was written that does not belong to a result")
     return problems
 

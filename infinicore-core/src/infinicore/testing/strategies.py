@@ -106,13 +106,15 @@ class DrawnCall:
             Dtype word of the signature -> short name, as `combinations` gives them. Whether the operator
             takes its other arguments with them too, `resolved` says.
         """
+        made: dict[tuple[int, str], DrawnTensor] = {}  # one tensor in two slots stays one
 
         def convert(parameter: Parameter, value: Any) -> Any:
             if value is None or parameter.dtype not in dtypes:
                 return value
+            dtype = dtypes[parameter.dtype]
             if isinstance(value, tuple):
-                return tuple(item.retyped(dtypes[parameter.dtype]) for item in value)
-            return value.retyped(dtypes[parameter.dtype])
+                return tuple(item.retyped(dtype) for item in value)
+            return made.setdefault((id(value), dtype), value.retyped(dtype))
 
         slots = [convert(p, value) for p, value in zip(self.schema.parameters, self.slots, strict=True)]
         same = {out: given for out, given in self.alias.items() if slots[out].dtype == slots[given].dtype}
@@ -124,11 +126,19 @@ class DrawnCall:
     def __repr__(self) -> str:
         words = [f"{p.name}={value!r}" for p, value in zip(self.schema.parameters, self.slots, strict=True)]
         names = self.schema.parameters
-        words += [f"<{names[out].name} is {names[given].name}>" for out, given in self.alias.items()]
+        same = [*self.alias.items(), *shared(self.slots)]
+        words += [f"<{names[out].name} is {names[given].name}>" for out, given in same]
         return f"{self.schema.name}({', '.join(words)}{'' if self.give_out else ', <out allocated>'})"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))
+
+
+def shared(slots: list[Any]) -> list[tuple[int, int]]:
+    """List the slots that hold the very tensor of an earlier one, each with that one."""
+    first: dict[int, int] = {}
+    tensors = [(i, value) for i, value in enumerate(slots) if isinstance(value, DrawnTensor)]
+    return [(i, first[id(value)]) for i, value in tensors if first.setdefault(id(value), i) != i]
 
 
 # ---- tensors -------------------------------------------------------------------------------------
@@ -152,7 +162,9 @@ def layouts(draw: st.DrawFn, shape: tuple[int, ...], *, writable: bool = False) 
     negative = (
         set(draw(st.sets(st.sampled_from(range(rank)), min_size=1))) if kind in ("negative", "mixed") else ()
     )
-    zero = set(draw(st.sets(st.sampled_from(range(rank)), min_size=1))) if kind == "zero" else ()
+    least = 1 if kind == "zero" else 0
+    repeats = kind == "zero" or (kind == "mixed" and not writable)
+    zero = set(draw(st.sets(st.sampled_from(range(rank)), min_size=least))) if repeats else ()
 
     strides, step = [0] * rank, draw(st.sampled_from([1, 2])) if padded else 1
     for axis in reversed(order):
@@ -277,7 +289,8 @@ class _Symbols:
             if dim.star:
                 if dim.name not in self.given:
                     # Several large dimensions together would only cost time.
-                    drawn = self.draw(st.lists(self.dimensions, max_size=3))
+                    rank = self.draw(st.sampled_from((2, 1, 3, 0)))  # as often: of 0-d few calls say all
+                    drawn = [self.draw(self.dimensions) for _ in range(rank)]
                     self.given[dim.name] = (
                         tuple(min(size, 7) for size in drawn) if drawn[1:] else tuple(drawn)
                     )
@@ -396,7 +409,17 @@ def calls(
             slots[p.index] = tuple(drawn)
             continue
         shape = _narrowed(draw, p, symbols.shape(p), keep=written or p.index == keeper)
-        slots[p.index] = draw(tensors(shape, dtype, elements=elements, written=written, special=special))
+        # One tensor may stand for two inputs about whose values the operator says nothing.
+        twins = [
+            slots[q.index]
+            for q in schema.tensors[: schema.tensors.index(p)]
+            if q.role == p.role == "in" and q.kind == "tensor" and q.name not in said and p.name not in said
+            if slots[q.index] is not None and slots[q.index].spec == Spec(shape, dtype)
+        ]
+        if twins and draw(st.integers(0, 3)) == 3:
+            slots[p.index] = twins[0]
+        else:
+            slots[p.index] = draw(tensors(shape, dtype, elements=elements, written=written, special=special))
 
     return draw(_completed(schema, slots, symbols.dtypes, dtypes or {}))
 
@@ -448,7 +471,7 @@ def _completed(
             if i.name in schema.inplace
             and slots[i.index] is not None
             and specs[i.index] == own
-            and i.index not in alias.values()
+            and id(slots[i.index]) not in {id(slots[taken]) for taken in alias.values()}
             and 0 not in slots[i.index].layout.strides
         ]
         if given and candidates and draw(st.booleans()):
