@@ -12,6 +12,7 @@ import re
 import subprocess
 import textwrap
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -430,9 +431,13 @@ CHAPTERS = {
     "Dispatch": ("infinicore._dispatch", "infinicore._fallback"),
     "Printing": ("infinicore.printing",),
     "Variants of operators": ("infinicore",),
-    "Modules": ("infinicore.nn",),
+    "Layers": ("infinicore.nn",),
     "Functions of models": ("infinicore.nn.functional",),
 }
+
+
+#: Modules that programs reach as ``infinicore.<name>``: each has a page that lists what is in it.
+MODULES = ("context", "distributed", "interop", "nn", "nn.functional", "utils")
 
 
 def public() -> dict[str, Any]:
@@ -474,6 +479,9 @@ def api_index() -> str:
         rows = [(f":doc:`{name}`", summary(text_of(entries[name])[1])) for name in names]
         tree = ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in names)
         parts += [heading(title, "-"), table((), rows, "30 70"), tree]
+    rows = [(f":doc:`{name}`", summary(documentation(module_named(name)))) for name in MODULES]
+    tree = ".. toctree::\n   :hidden:\n\n" + "".join(f"   {name}\n" for name in MODULES)
+    parts += [heading("Modules", "-"), table((), rows, "30 70"), tree]
     errors = [
         (f"``{name}``", bases(getattr(ic, name)), summary(text_of(getattr(ic, name))[1]))
         for name in ic.errors.__all__
@@ -488,8 +496,35 @@ def bases(error: type) -> str:
 
 
 def api_pages() -> dict[str, str]:
-    """Write a page per public name."""
-    return {name: api_page(name, entry) for name, entry in public().items()}
+    """Write a page per public name, and one per module."""
+    entries = public()
+    modules = {name: module_page(name, entries) for name in MODULES}
+    return {name: api_page(name, entry) for name, entry in entries.items()} | modules
+
+
+def module_named(name: str) -> Any:
+    """Return the module ``infinicore.<name>``."""
+    return attrgetter(name)(ic)
+
+
+def module_page(name: str, entries: dict[str, Any]) -> str:
+    """Write the page of a module: its docstring, and what is in it."""
+    text = rendered(documentation(module_named(name))) + "\n"
+    title = [heading(name, "="), f".. py:module:: infinicore.{name}\n", text]
+    return "\n".join([*title, heading("Names", "-"), module_names(name, entries)])
+
+
+def module_names(name: str, entries: dict[str, Any]) -> str:
+    """Make the table of what is in a module, each name with a link to its page where it has one."""
+    module, rows = module_named(name), []
+    homes = entries | {f"/operators/{each}": entry for each, entry in operators().items()}
+    homes |= {each: module_named(each) for each in MODULES}
+    for each in module.__all__:
+        entry = getattr(module, each)
+        page = next((page for page, other in homes.items() if other is entry), None)
+        text = documentation(entry) if hasattr(entry, "schema") else text_of(entry)[1]
+        rows.append((f":doc:`{each} <{page}>`" if page else f"``{each}``", summary(text)))
+    return table((), rows, "30 70")
 
 
 def api_page(name: str, entry: Any) -> str:

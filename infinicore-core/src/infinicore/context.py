@@ -1,5 +1,13 @@
 # What is current: the device and stream of this thread, and graph recording on it.
-"""The current device and stream, and recording."""
+"""The current device and stream, and recording.
+
+Examples
+--------
+>>> import infinicore as ic
+>>> ic.context.set_device("cpu")
+>>> ic.context.get_device(), ic.context.get_device_count("cpu")
+(device(type='cpu', index=0), 1)
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,15 @@
 # Other libraries: NumPy and torch arrays from tensors and back, without copies where memory can be shared.
 # Nothing here imports NumPy or torch before it is asked for an array of theirs.
-"""Exchange with NumPy and PyTorch."""
+"""Exchange with NumPy and PyTorch.
+
+Examples
+--------
+>>> import infinicore as ic
+>>> import numpy as np
+>>> x = ic.interop.from_numpy(np.array([1.0, 2.0]))
+>>> ic.interop.to_numpy(x + x)
+array([2., 4.])
+"""
 
 from __future__ import annotations
 

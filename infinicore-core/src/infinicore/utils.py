@@ -1,5 +1,12 @@
 # Element types across libraries: torch, NumPy and infinicore name the same types differently.
-"""Conversion between the dtypes of infinicore, PyTorch and NumPy."""
+"""Conversion between the dtypes of infinicore, PyTorch and NumPy.
+
+Examples
+--------
+>>> import infinicore as ic
+>>> ic.utils.infinicore_to_numpy_dtype(ic.float16), ic.utils.numpy_to_infinicore_dtype("int32")
+(dtype('float16'), infinicore.int32)
+"""
 
 from __future__ import annotations
 

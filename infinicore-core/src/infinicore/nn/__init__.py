@@ -3,6 +3,13 @@
 """Neural-network building blocks, with the names and state dicts of ``torch.nn``; for running models.
 
 ``nn.functional`` holds the functions that models are written with.
+
+Examples
+--------
+>>> import infinicore as ic
+>>> model = ic.nn.Sequential(ic.nn.RMSNorm(4), ic.nn.Linear(4, 2))
+>>> list(model.state_dict())
+['0.weight', '1.weight']
 """
 
 from infinicore.nn import functional, modules
