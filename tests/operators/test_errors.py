@@ -185,6 +185,7 @@ def test_two_devices(name: str, sim: ic.device) -> None:
     ("name", "tensor", "limit"),
     [
         ("cross_entropy", "target", 13),
+        ("dequantize_gptq", "g_idx", 2),
         ("embedding", "input", 17),
         ("gather", "index", 13),
         ("index_add", "index", 13),
@@ -192,6 +193,7 @@ def test_two_devices(name: str, sim: ic.device) -> None:
         ("kv_caching", "past_kv_lengths", 19),
         ("mha_kvcache", "block_table", 9),
         ("mha_kvcache", "seqlens_k", 32),
+        ("mha_varlen", "cum_seqlens_q", 15),
         ("paged_attention", "block_tables", 9),
         ("paged_attention", "cache_lens", 32),
         ("paged_attention_prefill", "cu_seqlens_q", 15),
@@ -204,7 +206,7 @@ def test_two_devices(name: str, sim: ic.device) -> None:
 def test_index_out_of_range(name: str, tensor: str, limit: int, wrong: int) -> None:
     schema = OPERATORS[name]
     parameter, slots = schema.by_name[tensor], arguments(schema)
-    dtype = ic.int64
+    dtype = ic.int64 if "i64" in parameter.dtypes() else ic.int32
     slots[parameter.index] = ic.full(shape_of(schema, parameter), wrong, dtype=dtype, device="cpu")
     with pytest.raises(IndexError) as caught:
         call(schema, slots)
