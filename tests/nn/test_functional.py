@@ -287,6 +287,25 @@ def test_embedding(device):
         F.embedding(tensor(np.array([7])), tensor(table))
 
 
+@pytest.mark.torch
+def test_cross_entropy_is_pytorch_s(torch):
+    x, w = draw(4, 5, 3), np.abs(draw(5))
+    right = np.array([[0, 4, 1], [2, 2, -1], [3, 0, 0], [1, -1, 4]])
+    theirs = torch.nn.functional.cross_entropy
+    for rest, options in (
+        ((), {"ignore_index": -1}),
+        ((w,), {"ignore_index": -1, "reduction": "sum"}),
+        ((w,), {"ignore_index": -1, "reduction": "none"}),
+    ):
+        given = [x, right, *rest]
+        want = theirs(*map(torch.from_numpy, given), **options).numpy()
+        close(F.cross_entropy(*map(tensor, given), **options), want)
+    with pytest.raises(ic.InvalidArgument, match=r"cross_entropy: label_smoothing=0\.1 only matters"):
+        F.cross_entropy(tensor(x), tensor(right), label_smoothing=0.1)
+    with pytest.raises(ic.InvalidArgument, match="cross_entropy: reduction='max'"):
+        F.cross_entropy(tensor(x), tensor(right), reduction="max")
+
+
 def test_random_sample(device):
     logits = tensor(np.array([[0.1, 3.0, 0.2], [5.0, 1.0, 1.0]], np.float32), device)
     assert F.random_sample(logits[0], 0.5, 1.0, 1, 1.0).item() == 1

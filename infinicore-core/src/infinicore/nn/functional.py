@@ -3,6 +3,13 @@
 """The functional names that models are written with, over the operators of ``infinicore.ops``.
 
 Shapes, dtypes and errors are those of the operator each function calls; see its page.
+
+Examples
+--------
+>>> import infinicore as ic
+>>> from infinicore.nn import functional as F
+>>> F.relu(ic.from_list([-1.0, 2.0])).tolist()
+[0.0, 2.0]
 """
 
 from __future__ import annotations
@@ -37,6 +44,7 @@ __all__ = [
     "causal_softmax",
     "conv1d",
     "conv2d",
+    "cross_entropy",
     "elu",
     "embedding",
     "gelu",
@@ -443,6 +451,44 @@ def scaled_dot_product_attention(
     return ops.scaled_dot_product_attention(
         query, key, value, attn_mask, is_causal=is_causal, scale=scale, enable_gqa=enable_gqa, out=out
     )
+
+
+# ---- losses ----------------------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    out: Tensor | None = None,
+) -> Tensor:
+    """Cross entropy between logits and the classes that were right, by default their mean.
+
+    See :func:`infinicore.ops.cross_entropy`, whose default is a loss for each target.
+
+    Raises
+    ------
+    InvalidArgument
+        If `reduction` is none of ``"none"``, ``"mean"`` and ``"sum"``, or ``label_smoothing`` is not 0, which
+        only matters for training.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> logits = ic.from_list([[0.0, 0.0], [100.0, 0.0]], dtype=ic.float32, device="cpu")
+    >>> right = ic.from_list([1, 0], dtype=ic.int64, device="cpu")
+    >>> round(ic.nn.functional.cross_entropy(logits, right).item(), 4)
+    0.3466
+    """
+    if label_smoothing != 0:
+        raise InvalidArgument(
+            f"cross_entropy: label_smoothing={label_smoothing} only matters for training; pass 0"
+        )
+    return ops.cross_entropy(input, target, weight, ignore_index=ignore_index, reduction=reduction, out=out)
 
 
 # ---- sampling --------------------------------------------------------------------------------------------
