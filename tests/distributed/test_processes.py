@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -329,3 +330,66 @@ def test_a_communicator_holds_nothing_once_it_is_destroyed() -> None:
         ):
             comm.destroy()
     assert held() == before
+
+
+def test_ctrl_c_ends_a_wait(processes: Any) -> None:
+    """Signal handlers run while a rank waits: one that returns lets it wait on, one that raises ends it."""
+    snippet = """
+        import signal
+        came = []
+        def handled(*_):
+            came.append(True)
+            print("handled", flush=True)
+        signal.signal(signal.SIGUSR1, handled)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        def come():  # rank 1 does so when it is told
+            while rank == 1 and not came:
+                time.sleep(0.01)
+            came.clear()
+        print("first", flush=True)
+        come()
+        assert comm.all_reduce(full(3, 1.0)).tolist() == [2.0] * 3
+        try:
+            print("second", flush=True)
+            come()
+            comm.all_reduce(full(3, 1.0))
+        except KeyboardInterrupt:
+            print("interrupted", flush=True)
+        except ic.PeerFailed as error:
+            print(error, flush=True)
+    """
+    first, second = ranks = processes.start(2, snippet, timeout=60)
+
+    def say(process: Any, line: str) -> None:
+        assert process.stdout.readline() == f"{line}\n"
+
+    for attempt in ("first", "second"):
+        for process in ranks:
+            say(process, attempt)
+        time.sleep(0.3)  # until rank 0 waits
+        if attempt == "first":
+            first.send_signal(signal.SIGUSR1)
+            say(first, "handled")
+        else:
+            first.send_signal(signal.SIGINT)
+            say(first, "interrupted")
+        second.send_signal(signal.SIGUSR1)
+        say(second, "handled")
+    assert first.communicate(timeout=60) == ("", "")
+    out, err = second.communicate(timeout=60)
+    assert out.startswith("all_reduce: rank 0 ") and err == ""
+
+
+def test_ctrl_c_ends_the_wait_for_a_rank_that_does_not_come(processes: Any) -> None:
+    snippet = """
+        import signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        print("ready", flush=True)
+        Communicator(size, rank, sys.argv[3].encode(), "cpu")
+    """
+    (process,) = processes.start(2, snippet, prologue=PLAIN, ranks=[0])
+    assert process.stdout.readline() == "ready\n"
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err.splitlines()[-1] == "KeyboardInterrupt"

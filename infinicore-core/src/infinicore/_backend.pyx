@@ -468,17 +468,25 @@ cdef const infini_backend *unwrap(object capsule, str module, str distribution) 
     return <const infini_backend *>PyCapsule_GetPointer(capsule, name)
 
 
-cdef const infini_backend *open_library(str path) except? NULL:
-    """Map a plug-in library into the process, its symbols hidden from all others."""
+cdef void *symbol_of(str path, const char *name) except? NULL:
+    """A function of a library, which is mapped into the process, its symbols hidden from all others."""
     cdef bytes encoded = os.fsencode(path)
     cdef const char *file = encoded
     cdef void *handle
-    cdef void *function = NULL
     with nogil:
         handle = dlopen(file, RTLD_NOW | RTLD_LOCAL)
     if handle == NULL:
         raise loading.explain_dlopen_error(path, text_of(dlerror()))
-    function = dlsym(handle, "infinicore_backend")
+    return dlsym(handle, name)
+
+
+cdef void *exported(Backend backend, const char *name) except? NULL:
+    return NULL if backend.library is None else symbol_of(backend.library, name)
+
+
+cdef const infini_backend *open_library(str path) except? NULL:
+    """The table of a plug-in library."""
+    cdef void *function = symbol_of(path, "infinicore_backend")
     if function == NULL:
         raise loading.Refused("failed", f"{path} does not export infinicore_backend")
     return (<backend_function>function)()
@@ -502,14 +510,7 @@ cdef const infini_registry_api *registry() except NULL:
     if _registry != NULL:
         return _registry
     path = os.path.join(discovery.LIBRARIES, "libinfinirt.so")
-    cdef bytes encoded = os.fsencode(path)
-    cdef const char *file = encoded
-    cdef void *handle
-    with nogil:
-        handle = dlopen(file, RTLD_NOW | RTLD_LOCAL)
-    if handle == NULL:
-        raise loading.explain_dlopen_error(path, text_of(dlerror()))
-    cdef void *function = dlsym(handle, "infini_registry")
+    cdef void *function = symbol_of(path, "infini_registry")
     if function == NULL:
         raise loading.Refused("failed", f"{path} does not export infini_registry")
     _registry = (<registry_function>function)()
