@@ -246,7 +246,8 @@ def test_headers_are_c_and_cpp_each_alone(compilers: dict[str, str], tmp_path: P
     ):
         text = f"#include <{first}>\n#include <{second}>\n#include <infiniccl.h>\n"
         text += (
-            "int main(void) { return infinirtInit() + infinicclCommDestroy(0) + infiniopDestroyHandle(0); }\n"
+            "int main(void) { return infinirtInit() + infinicclCommDestroy(0) + infiniopDestroyHandle(0) +\n"
+            "                        (infinirtSetDevice(INFINI_DEVICE_ALI, 0) == INFINI_STATUS_SUCCESS); }\n"
         )
         (tmp_path / f"order{order}.c").write_text(text)
         (tmp_path / f"order{order}.cpp").write_text(text)

@@ -79,6 +79,9 @@ typedef enum {
 #define INFINI_API
 #endif
 
+/* A device that programs may name and no plug-in serves: outside infiniDevice_t, whose count they rely on. */
+#define INFINI_DEVICE_ALI ((infiniDevice_t)10)
+
 #ifdef __cplusplus
 extern "C" {
 #endif

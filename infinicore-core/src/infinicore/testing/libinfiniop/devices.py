@@ -20,6 +20,7 @@ class InfiniDeviceEnum:
     KUNLUN = 7
     HYGON = 8
     QY = 9
+    ALI = 10  # that programs may name: no backend has it, and choosing it is status 5
 
 
 #: Number -> the name that test scripts print.
