@@ -165,7 +165,7 @@ typedef struct infini_runtime {
 /* ---- collectives ----------------------------------------------------------- */
 
 typedef struct infini_unique_id { /* made by one rank, carried to the others by the user */
-  uint32_t size;                  /* bytes used */
+  uint32_t size;                  /* bytes used: at most 128, which is what infinicclUniqueId_t carries */
   char bytes[4092];
 } infini_unique_id;
 
