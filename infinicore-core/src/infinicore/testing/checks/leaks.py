@@ -17,6 +17,8 @@ from infinicore.testing.checks.graphs import needs_copies
 from infinicore.testing.suite import Target, check, check_each_operator
 
 if TYPE_CHECKING:
+    from infinicore.schema import Schema
+    from infinicore.testing.conformance import Launch
     from infinicore.testing.strategies import DrawnCall
 
 ROUNDS = 3
@@ -82,15 +84,18 @@ def growing(target: Target, action: Callable[[], object], rounds: int) -> tuple[
     ):
         known = [amount for amount in amounts if amount is not None]
         steps = [b - a for a, b in itertools.pairwise(known)]
-        if steps and min(steps) >= least:
+        if not steps or min(steps) < least:
+            continue
+        # A device may have other users, whose memory grows too, but not by as much in every round.
+        if place == "host" or max(steps) <= 2 * min(steps):
             return place, min(steps)
     return None
 
 
 @check_each_operator("leak", "leaks")
 def descriptors(target: Target, call: DrawnCall) -> None:
-    """Descriptors that are made, used and destroyed leave nothing behind."""
-    from infinicore.testing.conformance import Launch
+    """Descriptors that are made, used and destroyed leave nothing behind, nor does one that is refused."""
+    from infinicore.testing.conformance import REFUSALS, Launch
 
     launch = Launch(call, target.device)
 
@@ -98,6 +103,37 @@ def descriptors(target: Target, call: DrawnCall) -> None:
         launch(launch.describe())
 
     grows(target, once, f"a descriptor of {call.schema.name}")
+    lacking = refused(target, call.schema)
+    if lacking is None:
+        return
+
+    def fail() -> None:
+        try:
+            lacking.describe()
+        except REFUSALS:
+            pass
+
+    grows(target, fail, f"a descriptor of {call.schema.name} that is refused")
+
+
+def refused(target: Target, schema: Schema) -> Launch | None:
+    """Look for a call that the signature allows and the kernel refuses; None where it refuses none."""
+    from infinicore.testing.checks.operators import is_legal
+    from infinicore.testing.conformance import REFUSALS, Launch
+    from infinicore.testing.strategies import combinations
+
+    for dtypes in itertools.islice(combinations(schema), 32):
+        for call in [call.retyped(dtypes) for call in target.drawn(schema.name)]:
+            if not is_legal(call):
+                continue
+            launch = Launch(call, target.device)
+            try:
+                launch.describe()
+            except REFUSALS:
+                return launch
+            except ic.Error:
+                continue  # that it should have been made is for the check of results to say
+    return None
 
 
 @check("leak", "leaks")
