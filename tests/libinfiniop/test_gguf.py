@@ -254,7 +254,7 @@ def test_as_a_program(tmp_path):
     done = subprocess.run(
         [*module, "generate", "gemm", "--cases", "3", "-o", path], capture_output=True, text=True
     )
-    assert done.returncode == 0 and "3 cases of 1 operators" in done.stdout, done.stderr
+    assert done.returncode == 0 and "3 cases of 1 operator\n" in done.stdout, done.stderr
     run = [sys.executable, "-m", "infinicore.testing.gguf.run", path, "--cpu", "--warmup", "2", "--run", "3"]
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 0 and "3 passed, 0 failed" in done.stdout, done.stderr

@@ -55,11 +55,16 @@ def _generate(names: Sequence[str], options: argparse.Namespace) -> None:
     cases = {name: generate(name, options.cases, options.seed, options.dimensions) for name in names}
     if options.output:
         write(options.output, [case for found in cases.values() for case in found])
-        print(f"{options.output}: {sum(map(len, cases.values()))} cases of {len(names)} operators")
+        count = sum(map(len, cases.values()))
+        print(f"{options.output}: {_counted(count, 'case')} of {_counted(len(names), 'operator')}")
         return
     for name, found in cases.items():
         write(f"{name}.gguf", found)
-        print(f"{name}.gguf: {len(found)} cases")
+        print(f"{name}.gguf: {_counted(len(found), 'case')}")
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 if __name__ == "__main__":
