@@ -412,7 +412,7 @@ def pytorch(call: DrawnCall) -> Call | None:
         return None
 
     def tensor(drawn: DrawnTensor) -> torch.Tensor:
-        array = drawn.values
+        array = drawn.values.copy()  # ours is one, too: nobody finds in a cache what a peer has just read
         if drawn.dtype == "bf16":
             return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
         return torch.from_numpy(array)

@@ -2,6 +2,7 @@
 // A Fold says how elements become a total; rows, panels of columns, strides and threads are handled here.
 #pragma once
 #include "loops.hpp"
+#include "vec.hpp"
 
 #include <algorithm>
 #include <cstdlib>
@@ -84,13 +85,18 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
   bool settled(Total) const { return false; }
 
   [[gnu::noinline]] Total row(const Element *x, int64_t stride, int64_t n) const {
-    if constexpr (kDirect)
+    using Source = std::conditional_t<kReads, Element, Lane>;
+    if constexpr (kReads)
       if (stride == 1) return contiguous(x, n);
-    alignas(64) Lane block[kBlock];
+    alignas(64) Source block[kBlock];
     Total total = self().none();
     for (int64_t at = 0; at < n && !self().settled(total); at += kBlock) {
-      int64_t some = std::min(kBlock, n - at);
-      self().load(x + at * stride, stride, block, some);
+      const int64_t some = std::min(kBlock, n - at);
+      const Element *from = x + at * stride;
+      if constexpr (kReads)
+        for (int64_t i = 0; i < some; ++i) block[i] = from[i * stride];
+      else
+        self().load(from, stride, block, some);
       total = self().join(total, contiguous(block, some));
     }
     return total;
@@ -122,15 +128,20 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
  protected:
   static constexpr bool kDirect = std::is_same_v<Element, Lane>;
   static constexpr bool kConverts = std::is_arithmetic_v<Element> && std::is_arithmetic_v<Lane>;
+  // Do elements become lanes on their way into a register?
+  static constexpr bool kReads =
+      kDirect || (std::is_same_v<Lane, double> && std::is_same_v<Element, float>) ||
+      (std::is_same_v<Lane, float> && (std::is_same_v<Element, half> || std::is_same_v<Element, bfloat16>));
+  using Vector = vec<Lane>;
+  using Numbers = decltype(Vector{} == Vector{});  // a register of integers as wide
+  static constexpr int64_t kWidth = vector_bytes / sizeof(Lane);
 
   // Fold some rows of n elements into lanes.
   template <int count>
   [[gnu::noinline]] void fold_rows(const Element *const *rows, Lane *lanes, int64_t n) const {
     int64_t i = 0;
     if constexpr (kDirect) {
-      typedef Lane Vector __attribute__((vector_size(64)));
-      constexpr int64_t width = 64 / sizeof(Lane);
-      for (; i + width <= n; i += width) {
+      for (; i + kWidth <= n; i += kWidth) {
         Vector total, in[count];
         std::memcpy(&total, lanes + i, sizeof(total));
         for (int r = 0; r < count; ++r) std::memcpy(&in[r], rows[r] + i, sizeof(total));
@@ -149,50 +160,75 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
     for (int64_t i = 0; i < n; ++i) totals[i] = self().join(totals[i], self().widen(lanes[i]));
   }
 
-  // n adjacent lanes, in as many at once as four of the widest registers hold.
-  [[gnu::noinline]] Total contiguous(const Lane *x, int64_t n) const {
-    typedef Lane Vector __attribute__((vector_size(64)));
-    constexpr int64_t width = 64 / sizeof(Lane), run = kRunBytes / sizeof(Lane);
+  // n adjacent elements, or lanes, in four registers at once.
+  template <class Source> [[gnu::noinline]] Total contiguous(const Source *x, int64_t n) const {
+    constexpr int64_t run = kRunBytes / sizeof(Lane), step = 4 * kWidth;
+    constexpr int64_t ahead = 1024;  // bytes: what is far away comes in time, whatever pages it is on
     const Vector start = self().start() - Vector{};
     Total total = self().none();
     for (int64_t i = 0; i < n && !self().settled(total);) {
-      Vector a = start, b = start, c = start, d = start, in[4];
+      Vector part[4] = {start, start, start, start};
       const int64_t stop = std::min(n, i + run);
-      for (; i + 4 * width <= stop; i += 4 * width) {
-        std::memcpy(in, x + i, sizeof(in));
-        self().fold(a, in[0]);
-        self().fold(b, in[1]);
-        self().fold(c, in[2]);
-        self().fold(d, in[3]);
+      for (; i + step <= stop; i += step) {
+        for (int64_t line = 0; line < step * int64_t(sizeof(Source)); line += 64)
+          prefetch(reinterpret_cast<const char *>(x + i) + ahead + line);
+        for (int u = 0; u < 4; ++u) self().fold(part[u], read(x + i + u * kWidth));
       }
-      for (; i + width <= stop; i += width) {
-        std::memcpy(in, x + i, sizeof(Vector));
-        self().fold(a, in[0]);
-      }
-      if (i < stop) {
-        in[0] = start;
-        std::memcpy(in, x + i, size_t(stop - i) * sizeof(Lane));
-        self().fold(b, in[0]);
-        i = stop;
-      }
-      self().fold(a, b);
-      self().fold(c, d);
-      self().fold(a, c);
-      total = self().join(total, across(a));
+      for (; i + kWidth <= stop; i += kWidth) self().fold(part[0], read(x + i));
+      if (i < stop) self().fold(part[1], rest(x, i, stop, start));
+      i = stop;
+      self().fold(part[0], part[1]);
+      self().fold(part[2], part[3]);
+      self().fold(part[0], part[2]);
+      total = self().join(total, self().widen(across(part[0])));
     }
     return total;
   }
 
  private:
-  // The lanes of a vector folded: halves of it first, which takes fewer steps than one lane after the other.
-  template <class V> Total across(const V &lanes) const {
-    constexpr int64_t width = sizeof(V) / sizeof(Lane);
-    Total totals[width];
-    for (int64_t i = 0; i < width; ++i) totals[i] = self().widen(lanes[i]);
-#pragma GCC unroll 8
-    for (int64_t half = width / 2; half > 0; half /= 2)
-      for (int64_t i = 0; i < half; ++i) totals[i] = self().join(totals[i], totals[i + half]);
-    return totals[0];
+  using Number = std::remove_reference_t<decltype(Numbers{}[0])>;
+
+  // A register of lanes from as many elements.
+  template <class Source> static Vector read(const Source *x) {
+    if constexpr (std::is_same_v<Source, Lane>) {
+      Vector lanes;
+      std::memcpy(&lanes, x, sizeof(lanes));
+      return lanes;
+    } else if constexpr (std::is_same_v<Lane, double>) {
+      typedef Source Narrow __attribute__((vector_size(kWidth * sizeof(Source))));
+      Narrow lanes;
+      std::memcpy(&lanes, x, sizeof(lanes));
+      return __builtin_convertvector(lanes, Vector);
+    } else {
+      return cpu::INFINI_ISA::load(x);
+    }
+  }
+
+  // The last of n elements, from i on: fewer than a register holds, so that `start` fills the other lanes.
+  template <class Source> static Vector rest(const Source *x, int64_t i, int64_t n, const Vector &start) {
+    if (n < kWidth) {
+      Source few[kWidth] = {};
+      for (int64_t k = 0; k < n; ++k) few[k] = x[k];
+      return before(n) ? read(few) : start;
+    }
+    return before(kWidth - (n - i)) ? start : read(x + n - kWidth);
+  }
+
+  // Which lanes come before lane `end`?
+  static Numbers before(int64_t end) { return numbers(std::make_integer_sequence<int, kWidth>{}) < Number(end); }
+  template <int... I> static Numbers numbers(std::integer_sequence<int, I...>) { return Numbers{Number(I)...}; }
+
+  // The lanes of a register folded: halves of it, then halves of these.
+  template <int64_t half = kWidth / 2> Lane across(Vector lanes) const {
+    if constexpr (half == 0) {
+      return lanes[0];
+    } else {
+      self().fold(lanes, rotated<half>(lanes, std::make_integer_sequence<int, kWidth>{}));
+      return across<half / 2>(lanes);
+    }
+  }
+  template <int64_t by, int... I> static Vector rotated(Vector lanes, std::integer_sequence<int, I...>) {
+    return __builtin_shufflevector(lanes, lanes, int((I + by) % kWidth)...);
   }
 
   const Derived &self() const {

@@ -11,7 +11,8 @@
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
-constexpr int64_t kBlockBytes = 4096;
+constexpr int64_t kBlockBytes = 4096;  // copied out at a time by stores that bypass the caches
+constexpr int64_t kLineBytes = 64;     // repeated by plain stores
 
 // Elements of 1, 2, 4, 8 or 16 bytes, set to a value.
 class Fill {
@@ -30,15 +31,15 @@ class Fill {
   // The first of these bytes over and over, in stores as wide as a line: many copies of a block would read it
   // as often.
   static void repeat(char *to, const char *block, int64_t bytes) {
-    typedef uint64_t Line __attribute__((vector_size(64)));
+    typedef uint64_t Line __attribute__((vector_size(kLineBytes)));
     Line line;
     std::memcpy(&line, block, sizeof(line));
     int64_t at = 0;
-    for (; at + 64 <= bytes; at += 64) std::memcpy(to + at, &line, sizeof(line));
+    for (; at + kLineBytes <= bytes; at += kLineBytes) std::memcpy(to + at, &line, sizeof(line));
     std::memcpy(to + at, block, size_t(bytes - at));
   }
 
-  // n elements from `at`; block holds kBlockBytes of them, all zero or not.
+  // n elements from `at`; block holds some of them, all zero or not: kBlockBytes to stream, else kLineBytes.
   void segment(char *at, int64_t n, const char *block, bool zero, bool stream) const {
     if (row_.strides[0] != 1) {
       switch (size_) {
@@ -81,7 +82,9 @@ class Fill {
     const bool zero = std::memcmp(value, zeros, sizeof(zeros)) == 0;
     parallel_for(0, total, 4 * kCheap, [&](int64_t begin, int64_t end) {
       alignas(64) char block[kBlockBytes];
-      for (int64_t i = 0; i < kBlockBytes; i += size_) std::memcpy(block + i, value, size_t(size_));
+      const int64_t used = stream ? kBlockBytes : kLineBytes;
+      std::memcpy(block, value, size_t(size_));
+      for (int64_t have = size_; have < used; have *= 2) std::memcpy(block + have, block, size_t(have));
       const int64_t first = begin / row_.extent, last = (end - 1) / row_.extent;
       int64_t row = first;
       outer_.for_each(first, last + 1, [&](const int64_t(&at)[1]) {
