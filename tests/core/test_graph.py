@@ -220,6 +220,79 @@ def test_replays_from_many_threads(device):
     assert y.tolist() == [2.0] * 256
 
 
+# ---- updates -----------------------------------------------------------------------------------------
+
+
+def test_an_updated_graph_runs_what_the_other_recorded(device):
+    x, out = tensor([2, 3], device), tensor([0, 0], device)
+    with ic.graph(device) as g:
+        ic.add(x, x, out=out)
+    with ic.graph(device) as same:  # as many calls: in place, where the backend can
+        ic.mul(x, x, out=out)
+    with ic.graph(device) as longer:
+        ic.sub(ic.mul(x, x), x, out=out)
+    g.run()
+    assert out.tolist() == [4, 6]
+    for other, wanted in ((same, [4, 9]), (longer, [2, 6]), (same, [4, 9]), (g, [4, 9])):
+        g.update(other)
+        g.run()
+        assert out.tolist() == wanted
+        other.run()  # stays usable
+        assert out.tolist() == wanted
+
+
+def test_an_updated_graph_keeps_the_memory_of_the_other(device):
+    x = tensor(np.arange(4096), device)
+    with ic.graph(device) as g:
+        ic.add(x, x)
+    with ic.graph(device) as other:
+        y = ic.add(ic.add(x, x), x)
+    g.update(other)
+    del other
+    gc.collect()
+    noise = [ic.full((4096,), -1.0, dtype=ic.float32, device=device) for _ in range(20)]
+    stream = ic.Stream(device)
+    for where in (None, stream):
+        g.run(where)
+    stream.synchronize()
+    assert y.tolist()[:3] == [0, 3, 6]
+    assert all(n[7].item() == -1.0 for n in noise)
+
+
+def test_updates_while_other_threads_run(device):
+    x, out = tensor(np.ones(64), device), tensor(np.zeros(64), device)
+    graphs = []
+    for operator in (ic.add, ic.mul, ic.sub):
+        with ic.graph(device) as g:
+            operator(operator(x, x), x, out=out)
+        graphs.append(g)
+    g, *others = graphs
+    threads = [threading.Thread(target=lambda: [g.run() for _ in range(50)]) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(25):
+        for other in others:
+            g.update(other)
+    for thread in threads:
+        thread.join()
+    g.run()
+    assert out.tolist() == [-1.0] * 64
+
+
+def test_what_a_graph_cannot_be_updated_with(cpu, sim):
+    graphs = []
+    for x in (tensor([1], cpu), tensor([1], sim)):
+        with ic.graph(x.device) as g:
+            ic.add(x, x)
+        graphs.append(g)
+    with pytest.raises(
+        ic.DeviceMismatch, match=r"Graph.update: the graph is on cpu:0, but other is on sim:0"
+    ):
+        graphs[0].update(graphs[1])
+    with pytest.raises(TypeError, match=r"Graph\.update: other must be an infinicore\.Graph, not int"):
+        graphs[0].update(3)
+
+
 # ---- errors ------------------------------------------------------------------------------------------
 
 

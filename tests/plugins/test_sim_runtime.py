@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infinicore.errors import DeviceNotFound, InvalidArgument, OutOfMemory, PeerFailed
+from infinicore.errors import DeviceNotFound, Error, InvalidArgument, OutOfMemory, PeerFailed
 from infinicore.testing.tables import alone
 
 H2D, D2H, D2D = 1, 2, 3
@@ -338,6 +338,26 @@ def test_a_graph_runs_what_was_captured_when_it_is_launched(runtime: Any, mode: 
         runtime.graph_launch(graph, stream)
         runtime.stream_synchronize(stream)
         assert runtime.read(target, 4) == content
+
+
+@alone
+def test_an_update_changes_what_later_launches_do(runtime: Any) -> None:
+    memory, stream = runtime.memory(4), runtime.stream()
+
+    def filled(*values: int) -> c_void_p:
+        runtime.capture_begin(stream, RELAXED)
+        for value in values:
+            runtime.fill(memory, value, 4, stream)
+        return runtime.make("capture_end", stream, free="graph_destroy")
+
+    one, two, longer = filled(1), filled(2), filled(3, 4)
+    executable = runtime.make("graph_instantiate", one, free="graph_exec_destroy")
+    runtime.graph_update(executable, two)
+    runtime.graph_launch(executable, stream)
+    runtime.stream_synchronize(stream)
+    assert runtime.read(memory, 4) == b"\x02" * 4
+    with pytest.raises(Error, match="the graph has 2 steps, but the executable one 1"):
+        runtime.graph_update(executable, longer)
 
 
 @alone

@@ -41,7 +41,7 @@ RUNTIME_MEMBERS = (
     "event_create", "event_destroy", "event_record", "event_query", "event_synchronize", "event_elapsed",
     "capture_begin", "capture_end",
     "graph_destroy", "graph_instantiate", "graph_launch", "graph_exec_destroy",
-    "resources", "can_access_peer",
+    "resources", "can_access_peer", "graph_update",
 )
 # Of those, the ones a plug-in may leave out: each group wholly or not at all.
 RUNTIME_OPTIONAL = (
@@ -50,6 +50,7 @@ RUNTIME_OPTIONAL = (
      "graph_destroy", "graph_instantiate", "graph_launch", "graph_exec_destroy"),
     ("resources",),
     ("can_access_peer",),
+    ("graph_update",),
 )
 
 

@@ -21,14 +21,13 @@ from infinicore._geometry cimport describe_layouts, expanded_layout, layout_of_s
 from infinicore._graph cimport Recorder, recorder_for
 from infinicore._status cimport check
 from infinicore._storage cimport Storage, allocate
-from infinicore._stream cimport stream_handle
+from infinicore._stream cimport LAUNCH_BLOCKING, stream_handle
 from infinicore._tensor cimport Layout, Tensor, contiguous_layout, empty_tensor
 from infinicore.abi cimport (
     INFINI_LOG_DEBUG, INFINI_STATUS_SUCCESS, infini_operator, infini_slot, infini_tensor, infini_tensor_list,
     infiniStatus_t, infinirtStream_t)
 
 import atexit
-import os
 from collections import namedtuple
 
 from infinicore import schema as _schema
@@ -76,8 +75,6 @@ cdef enum Tag:
 cdef object EMPTY = _schema.EMPTY
 cdef PyTypeObject *TENSOR_TYPE = <PyTypeObject *> Tensor
 cdef Cache CACHE = Cache(4096)
-# Every operator then waits for its work, so that what goes wrong on a device is reported by the culprit.
-cdef bint LAUNCH_BLOCKING = os.environ.get("INFINICORE_LAUNCH_BLOCKING", "0") not in ("", "0")
 cdef uint64_t _numbers = 0
 cdef list _operators = []           # every Operator made, for cache_info() and cache_clear()
 

@@ -21,6 +21,8 @@ cdef class Recorder:
     cdef bint capturing                # by the vendor's capture members
     cdef object stream                 # the Stream that captures
     cdef infinirtStream_t previous     # the thread's stream before
+    cdef infinirtGraph_t graph         # what the vendor captured
+    cdef cython.pymutex running        # held by a replay: two at once would share the temporaries
     cdef list held                     # layouts, descriptors and whatever else the nodes point at
     cdef list storages                 # memory that the nodes use
     cdef set seen                      # ids of what is in `storages`
@@ -38,11 +40,10 @@ cdef class Recorder:
 
 cdef class Graph:
     cdef readonly Context context
-    cdef Recorder recorder             # owns the nodes and keeps the memory alive
-    cdef infinirtGraph_t graph
+    cdef Recorder recorder             # owns the nodes and keeps the memory alive; shared after an update
     cdef infinirtGraphExec_t exec
     cdef set streams                   # handles it has run on
-    cdef cython.pymutex running        # held by a replay
+    cdef cython.pymutex changing       # held by who runs or updates it
 
 # The recording in progress on this thread if it is on `context`, else None. Raises if it is on another
 # device: such work would run now and be missing from the graph.

@@ -10,10 +10,11 @@ from infinicore._descriptor cimport SLOT_INTS, SLOT_TENSOR, SLOT_TENSORS, Descri
 from infinicore._device cimport Context, ThreadState, as_device, thread_state
 from infinicore._status cimport check
 from infinicore._storage cimport Storage, allocate
-from infinicore._stream cimport Stream, stream_handle
+from infinicore._stream cimport LAUNCH_BLOCKING, Stream, stream_handle
 from infinicore.abi cimport (
-    INFINI_STATUS_SUCCESS, INFINIRT_STREAM_CAPTURE_MODE_RELAXED, infini_int_list, infini_runtime, infini_slot,
-    infini_tensor, infini_tensor_list, infiniStatus_t, infinirtGraph_t, infinirtStream_t)
+    INFINI_STATUS_NOT_IMPLEMENTED, INFINI_STATUS_SUCCESS, INFINIRT_STREAM_CAPTURE_MODE_RELAXED,
+    infini_int_list, infini_runtime, infini_slot, infini_tensor, infini_tensor_list, infiniStatus_t,
+    infinirtGraph_t, infinirtGraphExec_t, infinirtStream_t)
 
 from _thread import _local
 
@@ -26,8 +27,7 @@ _owner = _local()
 
 
 cdef bint can_capture(const infini_runtime *runtime) noexcept:
-    cdef size_t end = <const char *> &runtime.graph_exec_destroy - <const char *> runtime + sizeof(void *)
-    return runtime.header.struct_size >= end and runtime.capture_begin != NULL
+    return runtime.capture_begin != NULL
 
 
 # The bytes behind the slots of one call, and the copy itself: slots first, then what they point at.
@@ -81,6 +81,7 @@ cdef void copy_slots(char *block, const infini_slot *slots, const signed char *k
 
 
 @cython.final
+@cython.no_gc_clear  # the destructor needs the context
 cdef class Recorder:
     """What one thread is recording: nodes, and everything they point at."""
 
@@ -95,6 +96,14 @@ cdef class Recorder:
         for i in range(self.count):
             free(self.nodes[i].slots)
         free(self.nodes)
+        if self.graph == NULL:
+            return
+        try:
+            self.context.activate()
+        except BaseException:
+            return
+        with nogil:
+            self.context.runtime.graph_destroy(self.graph)
 
     cdef int hold(self, Storage storage) except -1:
         cdef uintptr_t identity = <uintptr_t> <PyObject *> storage
@@ -154,17 +163,14 @@ cdef class Graph:
         raise TypeError("graphs are made by recording: see infinicore.graph")
 
     def __dealloc__(self):
-        if self.exec == NULL and self.graph == NULL:
+        if self.exec == NULL:
             return
         try:
             self.context.activate()
         except BaseException:
             return
         with nogil:
-            if self.exec != NULL:
-                self.context.runtime.graph_exec_destroy(self.exec)
-            if self.graph != NULL:
-                self.context.runtime.graph_destroy(self.graph)
+            self.context.runtime.graph_exec_destroy(self.exec)
 
     @property
     def device(self):
@@ -186,27 +192,59 @@ cdef class Graph:
         """
         cdef infinirtStream_t target = stream_handle(stream, self.context, "Graph.run")
         cdef infiniStatus_t status
+        cdef const infini_runtime *waits = self.context.runtime if LAUNCH_BLOCKING else NULL
         cdef size_t failed = 0
+        cdef Recorder recorder
         cdef Storage storage
         cdef object name = "Graph.run"
         if recorder_for(self.context, "Graph.run") is not None:
             raise Error("Graph.run: a graph cannot run while this thread records another")
         self.context.activate()
-        if <uintptr_t> target not in self.streams:
-            self.streams.add(<uintptr_t> target)
-            for storage in self.recorder.storages:
-                if storage.stream != target:
-                    storage.record_stream(target)
-        with self.running:  # two replays at once would share the temporaries
-            with nogil:
-                if self.exec != NULL:
-                    status = self.context.runtime.graph_launch(self.exec, target)
-                else:
-                    status = replay(self.recorder.nodes, self.recorder.count, target, &failed)
+        with self.changing:
+            recorder = self.recorder
+            if <uintptr_t> target not in self.streams:
+                self.streams.add(<uintptr_t> target)
+                for storage in recorder.storages:
+                    if storage.stream != target:
+                        storage.record_stream(target)
+            with recorder.running:
+                with nogil:
+                    if self.exec != NULL:
+                        status = self.context.runtime.graph_launch(self.exec, target)
+                        if waits != NULL and status == INFINI_STATUS_SUCCESS:
+                            status = waits.stream_synchronize(target)
+                    else:
+                        status = replay(recorder.nodes, recorder.count, target, waits, &failed)
         if status != INFINI_STATUS_SUCCESS:
-            if self.exec == NULL:
-                name = f"Graph.run: call {failed}, {self.recorder.nodes[failed].kernel.name.decode()}"
+            if not recorder.capturing:
+                name = f"Graph.run: call {failed}, {recorder.nodes[failed].kernel.name.decode()}"
             check(status, name)
+
+    def update(self, Graph other not None):
+        """Run what `other` recorded from now on; see `infinicore.Graph.update`."""
+        cdef const infini_runtime *runtime = self.context.runtime
+        cdef infinirtGraphExec_t exec = NULL
+        cdef infiniStatus_t status = INFINI_STATUS_NOT_IMPLEMENTED
+        cdef Recorder recorder
+        if other.context is not self.context:
+            raise DeviceMismatch(f"Graph.update: the graph is on {self.context.device}, "
+                                 f"but other is on {other.context.device}")
+        with other.changing:
+            recorder = other.recorder
+        self.context.activate()
+        with self.changing:
+            if recorder.capturing and recorder is not self.recorder:
+                with nogil:
+                    if runtime.graph_update != NULL:
+                        status = runtime.graph_update(self.exec, recorder.graph)
+                    if status == INFINI_STATUS_NOT_IMPLEMENTED:
+                        status = runtime.graph_instantiate(recorder.graph, &exec)
+                        if status == INFINI_STATUS_SUCCESS:
+                            runtime.graph_exec_destroy(self.exec)
+                            self.exec = exec
+                check(status, "Graph.update")
+            self.recorder = recorder
+            self.streams = set()
 
     def __repr__(self):
         how = "captured by the backend" if self.recorder.capturing else f"{self.recorder.count} calls"
@@ -214,13 +252,16 @@ cdef class Graph:
 
 
 cdef infiniStatus_t replay(const Node *nodes, size_t count, infinirtStream_t stream,
-                           size_t *failed) noexcept nogil:
+                           const infini_runtime *waits, size_t *failed) noexcept nogil:
+    """`waits`, where it is not NULL, is whose stream to wait for after each call."""
     cdef infiniStatus_t status
     cdef const Node *node
     cdef size_t i
     for i in range(count):
         node = &nodes[i]
         status = node.kernel.execute(node.handle, node.workspace, node.bytes, node.slots, stream)
+        if waits != NULL and status == INFINI_STATUS_SUCCESS:
+            status = waits.stream_synchronize(stream)
         if status != INFINI_STATUS_SUCCESS:
             failed[0] = i
             return status
@@ -321,10 +362,10 @@ def stop_recording():
         raw = (<Stream> recorder.stream).raw
         recorder.context.activate()
         with nogil:
-            status = recorder.context.runtime.capture_end(raw, &graph.graph)
+            status = recorder.context.runtime.capture_end(raw, &recorder.graph)
         check(status, "stop_graph_recording")
         with nogil:
-            status = recorder.context.runtime.graph_instantiate(graph.graph, &graph.exec)
+            status = recorder.context.runtime.graph_instantiate(recorder.graph, &graph.exec)
         check(status, "stop_graph_recording")
     return graph
 

@@ -3,6 +3,10 @@ from libc.stdint cimport uint32_t
 from infinicore.abi cimport infinirtEvent_t, infinirtStream_t
 from infinicore._device cimport Context
 
+# INFINICORE_LAUNCH_BLOCKING: every call then waits for its work, so that what goes wrong on a device is
+# reported by the culprit.
+cdef bint LAUNCH_BLOCKING
+
 cdef class Stream:
     cdef Context context
     cdef infinirtStream_t raw       # NULL: the device's default stream

@@ -10,6 +10,8 @@ from infinicore.abi cimport (
     INFINI_STATUS_NOT_READY, INFINIRT_EVENT_BLOCKING_SYNC, INFINIRT_EVENT_DEFAULT,
     INFINIRT_EVENT_DISABLE_TIMING, infiniStatus_t, infinirtStream_t)
 
+import os
+
 from infinicore.errors import ArgumentTypeError, DeviceMismatch, Error, InvalidArgument
 
 __all__ = ["DeviceEvent", "Stream", "current_stream", "stream"]
@@ -17,6 +19,8 @@ __all__ = ["DeviceEvent", "Stream", "current_stream", "stream"]
 # Context -> idle handles. Memory may still be ordered on a stream whose owner is gone, and the allocator
 # compares streams by address, so a handle is never destroyed while the process lives.
 cdef dict _idle = {}
+
+cdef bint LAUNCH_BLOCKING = os.environ.get("INFINICORE_LAUNCH_BLOCKING", "0") not in ("", "0")
 
 
 cdef infinirtStream_t stream_handle(object value, Context context, str where) except? NULL:

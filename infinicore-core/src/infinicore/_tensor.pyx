@@ -605,8 +605,7 @@ cdef int copy_between(Tensor target, Tensor source, uint64_t bytes) except -1:
     cdef int32_t reachable = 0
     cdef uint64_t done = 0, step
     cdef Storage buffer
-    if (source.context.backend is target.context.backend and runtime.can_access_peer != NULL
-            and runtime.header.struct_size >= sizeof(infini_runtime)):
+    if source.context.backend is target.context.backend and runtime.can_access_peer != NULL:
         with nogil:
             runtime.can_access_peer(source.context.index, target.context.index, &reachable)
     if reachable:

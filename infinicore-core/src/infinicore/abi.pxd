@@ -169,6 +169,7 @@ cdef extern from "infinicore/abi.h" nogil:
         infiniStatus_t (*graph_exec_destroy)(infinirtGraphExec_t) noexcept nogil
         infiniStatus_t (*resources)(int32_t, infini_resources *) noexcept nogil
         infiniStatus_t (*can_access_peer)(int32_t, int32_t, int32_t *) noexcept nogil
+        infiniStatus_t (*graph_update)(infinirtGraphExec_t, infinirtGraph_t) noexcept nogil
 
     ctypedef struct infini_unique_id:
         uint32_t size

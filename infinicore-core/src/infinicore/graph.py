@@ -73,6 +73,45 @@ class Graph:
         """
         self._graph.run(stream)
 
+    def update(self, other: Graph) -> None:
+        """Run what `other` recorded from now on, instead of what this graph did.
+
+        A backend that can changes its executable graph in place, which costs less than a new one; where it
+        cannot, because the calls differ in more than their arguments, a new one is made. Runs that are queued
+        already are not affected. `other` stays usable; the two share their memory, temporaries included.
+
+        Parameters
+        ----------
+        other : Graph
+            A graph that was recorded on the same device.
+
+        Raises
+        ------
+        TypeError
+            `other` is no graph.
+        DeviceMismatch
+            `other` was recorded on another device.
+
+        Examples
+        --------
+        >>> import infinicore as ic
+        >>> x = ic.full((2,), 3.0, dtype=ic.float32, device="cpu")
+        >>> y = ic.empty((2,), dtype=ic.float32, device="cpu")
+        >>> with ic.graph("cpu") as step:
+        ...     _ = ic.add(x, x, out=y)
+        >>> with ic.graph("cpu") as other:
+        ...     _ = ic.mul(x, x, out=y)
+        >>> step.update(other)
+        >>> step.run()
+        >>> y.tolist()
+        [9.0, 9.0]
+        """
+        if not isinstance(other, Graph):
+            raise ArgumentTypeError(
+                f"Graph.update: other must be an infinicore.Graph, not {type(other).__name__}"
+            )
+        self._graph.update(other._graph)
+
     def __repr__(self) -> str:
         return repr(self._graph)
 

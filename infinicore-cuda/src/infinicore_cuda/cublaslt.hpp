@@ -22,9 +22,30 @@ struct Heuristic {  // cublasLtMatmulHeuristicResult_t
   int reserved[4];
 };
 
-enum DataType { real_32f = 0, real_64f = 1, real_16f = 2, real_16bf = 14 };           // cudaDataType_t
-enum ComputeType { compute_32f = 68, compute_64f = 70, compute_32f_fast_tf32 = 77 };  // cublasComputeType_t
-enum DescriptionAttribute { transpose_a = 3, transpose_b = 4, epilogue = 7, bias_pointer = 8 };
+enum DataType {  // cudaDataType_t
+  real_32f = 0,
+  real_64f = 1,
+  real_16f = 2,
+  real_8i = 3,
+  real_32i = 10,
+  real_16bf = 14,
+  real_8f_e4m3 = 28,
+  real_8f_e5m2 = 29
+};
+enum ComputeType {  // cublasComputeType_t
+  compute_32f = 68,
+  compute_64f = 70,
+  compute_32i = 72,
+  compute_32f_fast_tf32 = 77
+};
+enum DescriptionAttribute {
+  transpose_a = 3,
+  transpose_b = 4,
+  epilogue = 7,
+  bias_pointer = 8,
+  a_scale_pointer = 17,
+  b_scale_pointer = 18
+};
 enum LayoutAttribute { batch_count = 5, strided_batch_offset = 6 };
 enum PreferenceAttribute { max_workspace_bytes = 1, min_alignment_a = 5 };  // then b, c, d
 enum Operation { plain = 0, transposed = 1 };                               // cublasOperation_t

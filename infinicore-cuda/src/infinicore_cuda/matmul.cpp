@@ -2,20 +2,13 @@
 // Layouts that no BLAS takes (negative or zero strides, no unit stride) are copied to the workspace first.
 #include <infinicore/operators/gemm.h>
 #include <infinicore/operators/linear.h>
-#include <infinicore/operators/rearrange.h>
 
 #include <array>
-#include <atomic>
-#include <cstring>
-#include <map>
+#include <cstdlib>
 #include <memory>
-#include <mutex>
 
-#include "cublaslt.hpp"
-
-namespace infini::cudalike::entries {
-extern const infini_operator rearrange;
-}
+#include "copy.hpp"
+#include "product.hpp"
 
 namespace infini::cuda {
 
@@ -41,197 +34,6 @@ struct Matrix {
 
 struct BatchDimension {
   int64_t size, c, a, b;  // strides of the three matrices
-};
-
-uint64_t element_bytes(int32_t dtype) {
-  return dtype == INFINI_DTYPE_F64 ? 8 : dtype == INFINI_DTYPE_F32 ? 4 : 2;
-}
-
-constexpr uint64_t alignment = 256;
-uint64_t aligned(uint64_t bytes) {
-  return (bytes + alignment - 1) / alignment * alignment;
-}
-
-// ---- copies
-// ------------------------------------------------------------------------------------------------
-
-// Moves a tensor of any layout to or from a contiguous place, by the kernel of `rearrange`.
-class Copy {
- public:
-  explicit Copy(const infini_tensor &tensor, bool back = false)
-      : shape_(tensor.shape, tensor.shape + tensor.ndim),
-        theirs_(tensor.strides, tensor.strides + tensor.ndim),
-        ours_(shape_.size()),
-        dtype_(tensor.dtype),
-        back_(back) {
-    int64_t stride = 1;
-    for (size_t d = shape_.size(); d-- > 0; stride *= shape_[d]) ours_[d] = stride;
-    bytes_ = static_cast<uint64_t>(stride) * element_bytes(dtype_);
-    const infini_tensor strided = view(nullptr, theirs_), packed = view(nullptr, ours_);
-    const infini_rearrange_args call = arguments(strided, packed);
-    if (entry().create(reinterpret_cast<const infini_slot *>(&call), &descriptor_) != INFINI_STATUS_SUCCESS)
-      fail();
-  }
-  ~Copy() { entry().destroy(descriptor_); }
-  Copy(const Copy &) = delete;
-  Copy &operator=(const Copy &) = delete;
-
-  uint64_t bytes() const { return bytes_; }
-  const std::vector<int64_t> &strides() const { return ours_; }
-
-  void run(void *data, void *contiguous, infinirtStream_t stream) const {
-    const infini_tensor strided = view(data, theirs_), packed = view(contiguous, ours_);
-    const infini_rearrange_args call = arguments(strided, packed);
-    const auto *slots = reinterpret_cast<const infini_slot *>(&call);
-    if (entry().execute(descriptor_, nullptr, 0, slots, stream) != INFINI_STATUS_SUCCESS) fail();
-  }
-
- private:
-  static const infini_operator &entry() { return cudalike::entries::rearrange; }
-  [[noreturn]] static void fail() {
-    throw Error(INFINI_STATUS_INTERNAL_ERROR, std::string("copying an operand: ") + host->message());
-  }
-  infini_tensor view(void *data, const std::vector<int64_t> &strides) const {
-    return {data, shape_.data(), strides.data(), static_cast<int32_t>(shape_.size()), dtype_};
-  }
-  infini_rearrange_args arguments(const infini_tensor &strided, const infini_tensor &packed) const {
-    infini_rearrange_args call{};
-    call.dst = back_ ? &strided : &packed;
-    call.src = back_ ? &packed : &strided;
-    return call;
-  }
-
-  std::vector<int64_t> shape_, theirs_, ours_;
-  int32_t dtype_;
-  bool back_;
-  uint64_t bytes_ = 0;
-  infini_descriptor descriptor_ = nullptr;
-};
-
-// ---- one product of cuBLASLt
-// -------------------------------------------------------------------------------
-
-// What an algorithm is chosen by. All members are of one size: compared and ordered as bytes.
-struct Problem {
-  int64_t rows, columns, depth;  // of the column-major product
-  int64_t lda, ldb, ldc, batch, stride_a, stride_b, stride_c;
-  int64_t transpose_a, transpose_b, dtype, compute, bias, device, workspace_limit;
-  bool operator<(const Problem &other) const { return std::memcmp(this, &other, sizeof(*this)) < 0; }
-};
-
-struct LayoutDeleter {
-  void operator()(lt::Layout layout) const { lt::library().MatrixLayoutDestroy(layout); }
-};
-struct DescriptionDeleter {
-  void operator()(lt::Description description) const { lt::library().MatmulDescDestroy(description); }
-};
-using Layout = std::unique_ptr<std::remove_pointer_t<lt::Layout>, LayoutDeleter>;
-using Description = std::unique_ptr<std::remove_pointer_t<lt::Description>, DescriptionDeleter>;
-
-class Product {
- public:
-  explicit Product(const Problem &problem)
-      : problem_(problem), handle_(lt::handle(static_cast<int>(problem.device))) {
-    const bool ta = problem.transpose_a != 0, tb = problem.transpose_b != 0;
-    a_ = layout(ta ? problem.depth : problem.rows, ta ? problem.rows : problem.depth, problem.lda,
-                problem.stride_a);
-    b_ = layout(tb ? problem.columns : problem.depth, tb ? problem.depth : problem.columns, problem.ldb,
-                problem.stride_b);
-    c_ = layout(problem.rows, problem.columns, problem.ldc, problem.stride_c);
-    // The heuristic does not follow the address of the bias, but wants one.
-    description_ = describe(reinterpret_cast<const void *>(alignment));
-    workspace_bytes_ =
-        algorithm(bucket_count - 1, description_.get(), problem.workspace_limit).workspace_bytes;
-  }
-
-  uint64_t workspace_bytes() const { return workspace_bytes_; }
-
-  void run(double alpha, const void *a, const void *b, double beta, void *c, const void *bias,
-           void *workspace, infinirtStream_t stream) const {
-    const Description own = bias != nullptr ? describe(bias) : Description();
-    const lt::Description description = bias != nullptr ? own.get() : description_.get();
-    const auto &chosen = algorithm(bucket(reinterpret_cast<uintptr_t>(a) | reinterpret_cast<uintptr_t>(b) |
-                                          reinterpret_cast<uintptr_t>(c)),
-                                   description, static_cast<int64_t>(workspace_bytes_));
-    const float single[2] = {static_cast<float>(alpha), static_cast<float>(beta)};
-    const double both[2] = {alpha, beta};
-    const bool wide = problem_.dtype == lt::real_64f;
-    lt::check(lt::library().Matmul(handle_, description, wide ? (const void *)&both[0] : &single[0], a,
-                                   a_.get(), b, b_.get(), wide ? (const void *)&both[1] : &single[1], c,
-                                   c_.get(), c, c_.get(), &chosen.algorithm, workspace, workspace_bytes_,
-                                   static_cast<cudaStream_t>(stream)),
-              "Matmul");
-  }
-
- private:
-  // Addresses are multiples of 2, 4, 8 or 16 bytes; more makes no difference to any algorithm.
-  static constexpr int bucket_count = 4;
-  static int bucket(uintptr_t addresses) {
-    return addresses % 16 == 0 ? 3 : addresses % 8 == 0 ? 2 : addresses % 4 == 0 ? 1 : 0;
-  }
-
-  Layout layout(int64_t rows, int64_t columns, int64_t ld, int64_t stride) const {
-    lt::Layout made = nullptr;
-    lt::check(
-        lt::library().MatrixLayoutCreate(&made, static_cast<int>(problem_.dtype), static_cast<uint64_t>(rows),
-                                         static_cast<uint64_t>(columns), ld),
-        "MatrixLayoutCreate");
-    Layout owner(made);
-    const auto set = [&](int attribute, auto value) {
-      lt::check(lt::library().MatrixLayoutSetAttribute(made, attribute, &value, sizeof(value)),
-                "MatrixLayoutSetAttribute");
-    };
-    if (problem_.batch > 1) {
-      set(lt::batch_count, static_cast<int32_t>(problem_.batch));
-      set(lt::strided_batch_offset, stride);
-    }
-    return owner;
-  }
-
-  Description describe(const void *bias) const {
-    lt::Description made = nullptr;
-    const int scale = problem_.dtype == lt::real_64f ? lt::real_64f : lt::real_32f;
-    lt::check(lt::library().MatmulDescCreate(&made, static_cast<int>(problem_.compute), scale),
-              "MatmulDescCreate");
-    Description owner(made);
-    const auto set = [&](int attribute, auto value) {
-      lt::check(lt::library().MatmulDescSetAttribute(made, attribute, &value, sizeof(value)),
-                "MatmulDescSetAttribute");
-    };
-    set(lt::transpose_a, static_cast<int32_t>(problem_.transpose_a));
-    set(lt::transpose_b, static_cast<int32_t>(problem_.transpose_b));
-    if (problem_.bias != 0) {
-      set(lt::epilogue, static_cast<int32_t>(lt::add_bias));
-      set(lt::bias_pointer, bias);
-    }
-    return owner;
-  }
-
-  // Found once per kind of product in a process, and once per descriptor without a lock.
-  const lt::Heuristic &algorithm(int bucket, lt::Description description, int64_t workspace_limit) const {
-    auto &slot = algorithms_[static_cast<size_t>(bucket)];
-    if (const lt::Heuristic *known = slot.load(std::memory_order_acquire)) return *known;
-    static std::mutex mutex;
-    static std::map<std::pair<Problem, int>, lt::Heuristic> all;
-    const std::lock_guard<std::mutex> lock(mutex);
-    Problem key = problem_;
-    key.workspace_limit = workspace_limit;
-    auto found = all.find({key, bucket});
-    if (found == all.end()) {
-      const lt::Heuristic best = lt::choose(handle_, description, a_.get(), b_.get(), c_.get(),
-                                            static_cast<uint64_t>(workspace_limit), 2u << bucket);
-      found = all.emplace(std::pair(key, bucket), best).first;
-    }
-    slot.store(&found->second, std::memory_order_release);
-    return found->second;
-  }
-
-  Problem problem_;
-  lt::Handle handle_;
-  Layout a_, b_, c_;
-  Description description_;
-  uint64_t workspace_bytes_ = 0;
-  mutable std::array<std::atomic<const lt::Heuristic *>, bucket_count> algorithms_{};
 };
 
 // ---- gemm and linear
@@ -294,7 +96,6 @@ class Matmul {
       packed.b = &b;
       plan(packed);
     }
-    bias_ = given.bias != nullptr;
     int device = 0;
     cudalike::check<Sdk>(cudaGetDevice(&device), "GetDevice");
 
@@ -316,14 +117,13 @@ class Matmul {
     problem_.stride_c = strided.c;
     problem_.stride_a = flipped_ ? strided.a : strided.b;
     problem_.stride_b = flipped_ ? strided.b : strided.a;
-    problem_.dtype = type;
+    problem_.type_a = problem_.type_b = problem_.type_c = type;
     problem_.compute = type == lt::real_64f             ? lt::compute_64f
                        : type == lt::real_32f && tf32() ? lt::compute_32f_fast_tf32
                                                         : lt::compute_32f;
-    problem_.bias = bias_;
+    problem_.epilogue = given.bias != nullptr ? lt::add_bias : lt::no_epilogue;
     problem_.device = device;
-    problem_.workspace_limit =
-        cudalike::attribute<Sdk>(Sdk::attribute_major, device) >= 9 ? 32 << 20 : 8 << 20;
+    problem_.workspace_limit = workspace_limit(device);
     if (problem_.depth > 0) product_ = std::make_unique<Product>(problem_);
     // With factors of zeros, where a and b count for nothing and may hold anything.
     Problem nothing = problem_;
@@ -363,7 +163,7 @@ class Matmul {
       for_each(dims_, 0, {0, 0, 0}, [&](const std::array<int64_t, 3> &at) {
         const void *left = offset(flipped_ ? a : b, flipped_ ? at[1] : at[2]);
         const void *right = offset(flipped_ ? b : a, flipped_ ? at[2] : at[1]);
-        product_->run(alpha, left, right, beta, offset(c, at[0]), bias, place, stream);
+        product_->run({alpha, left, right, beta, offset(c, at[0]), bias}, place, stream);
       });
     } else {
       const uint64_t zeros = static_cast<uint64_t>(problem_.rows + problem_.columns) * width_;
@@ -372,7 +172,7 @@ class Matmul {
       const Product product(nothing_);
       const char *left = place, *right = place;  // both are zeros, and none is written
       for_each(dims_, 0, {0, 0, 0}, [&](const std::array<int64_t, 3> &at) {
-        product.run(1, left, right, beta, offset(c, at[0]), bias, nullptr, stream);
+        product.run({1, left, right, beta, offset(c, at[0]), bias}, nullptr, stream);
       });
     }
     if (back_c_) back_c_->run(given.c->data, c, stream);
@@ -453,7 +253,7 @@ class Matmul {
     }
   }
 
-  bool linear_, empty_ = false, bias_ = false, flipped_ = false;
+  bool linear_, empty_ = false, flipped_ = false;
   uint64_t width_ = 0;
   Matrix c_{}, a_{}, b_{};
   std::vector<BatchDimension> dims_;  // but the innermost, which cuBLASLt walks

@@ -57,10 +57,9 @@ struct Nvml {
   Device find(int device) const {
     char bus[32] = "";
     Device found = nullptr;
-    if (!ready || handle == nullptr || cudaDeviceGetPCIBusId(bus, sizeof(bus), device) != cudaSuccess ||
-        handle(bus, &found) != 0)
-      return nullptr;
-    return found;
+    if (!ready || handle == nullptr) return nullptr;
+    cudalike::check<Sdk>(cudaDeviceGetPCIBusId(bus, sizeof(bus), device), "DeviceGetPCIBusId");
+    return handle(bus, &found) == 0 ? found : nullptr;
   }
 };
 
@@ -103,16 +102,20 @@ void Sdk::device_info(int device, infini_device_info &info) {
 void Sdk::resources(int device, infini_resources &out) {
   out.valid = 0;
   const Device found = management().find(device);
-  if (found == nullptr)
-    throw infini::Error(INFINI_STATUS_NOT_IMPLEMENTED,
-                        "resources: NVML does not know the device (" + nvml().story() + ")");
-  if (Memory memory{}; management().memory != nullptr && management().memory(found, &memory) == 0) {
+  if (Memory memory{};
+      found != nullptr && management().memory != nullptr && management().memory(found, &memory) == 0) {
     out.memory_used_bytes = memory.used;
     out.memory_total_bytes = memory.total;
-    out.valid |= 1u | 2u;
+  } else {  // what the runtime knows without NVML
+    const cudalike::DeviceGuard<Sdk> current(device);
+    size_t free = 0, total = 0;
+    cudalike::check<Sdk>(cudaMemGetInfo(&free, &total), "MemGetInfo");
+    out.memory_used_bytes = total - free;
+    out.memory_total_bytes = total;
   }
-  if (Utilization busy{};
-      management().utilization != nullptr && management().utilization(found, &busy) == 0) {
+  out.valid |= 1u | 2u;
+  if (Utilization busy{}; found != nullptr && management().utilization != nullptr &&
+                          management().utilization(found, &busy) == 0) {
     out.compute_utilization = busy.gpu / 100.0;
     out.memory_bandwidth_utilization = busy.memory / 100.0;
     out.valid |= 4u | 8u;

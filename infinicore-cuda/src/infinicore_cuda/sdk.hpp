@@ -72,6 +72,10 @@ struct Sdk : cudalike::Numbers {
 #undef INFINI_FUNCTION
   // CUDA 11's cudaGraphInstantiate takes other arguments than CUDA 12's; this one never changed.
   static constexpr auto GraphInstantiate = &::cudaGraphInstantiateWithFlags;
+  static cudaError_t GraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph) {
+    cudaGraphExecUpdateResultInfo why;  // which node of a capture it was says nothing to anybody
+    return ::cudaGraphExecUpdate(exec, graph, &why);
+  }
 
   static void device_info(int device, infini_device_info &info);
   static void resources(int device, infini_resources &out);

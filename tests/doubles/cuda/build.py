@@ -51,7 +51,8 @@ def build(folder: Path) -> Path:
     defines = [f'-DINFINI_{name}="{text}"' for name, text in names.items()]
     flags = [*simt.FLAGS, *defines, "-DINFINI_WARP_WIDTH=32", *include]
 
-    units = [*sorted(SOURCES.glob("*.cpp")), HERE / "launch.cpp", HERE.parent / "simt" / "simt.cpp"]
+    units = [*sorted(SOURCES.glob("*.cpp")), HERE / "launch.cpp", HERE / "products.cpp"]
+    units.append(HERE.parent / "simt" / "simt.cpp")
     for header in simt.families():
         unit = objects / f"kernels_{header.stem}.cpp"
         text = f"#include <infinicore/cudalike/{header.name}>\n"

@@ -36,6 +36,24 @@ template <int Exponent, int Fraction> struct Small {
   }
 };
 using Half = Small<5, 10>;
+using E5m2 = Small<5, 2>;
+struct E4m3 {  // no infinities: what would be one is a number, and only all ones is NaN
+  static double decode(uint8_t bits) {
+    if ((bits & 0x7f) == 0x7f) return NAN;
+    if ((bits & 0x78) != 0x78) return Small<4, 3>::decode(bits);
+    return (bits & 0x80 ? -1.0 : 1.0) * std::ldexp(8 + (bits & 7), 15 - 7 - 3);
+  }
+};
+
+// A float as TF32 has it: ten bits of fraction, the others cut off.
+inline double tf32(double x) {
+  float single = static_cast<float>(x);
+  uint32_t bits;
+  std::memcpy(&bits, &single, 4);
+  bits &= 0xffffe000u;
+  std::memcpy(&single, &bits, 4);
+  return single;
+}
 using Bfloat = Small<8, 7>;
 
 }  // namespace double_cuda

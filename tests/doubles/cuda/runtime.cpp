@@ -20,12 +20,16 @@
 
 using namespace double_cuda;
 
+struct CUgraphNode_st {
+  Kind kind;
+  Make make;
+};
 struct CUgraph_st {
-  std::vector<Make> steps;
+  std::vector<CUgraphNode_st> nodes;
   bool broken = false;
 };
 struct CUgraphExec_st {
-  std::vector<Make> steps;
+  std::vector<CUgraphNode_st> nodes;
 };
 struct CUstream_st {
   int device = 0;
@@ -52,7 +56,7 @@ namespace {
 
 constexpr int max_devices = 8;
 constexpr size_t arena_bytes = size_t(8) << 30;
-constexpr unsigned disable_timing = 2, non_blocking = 1;
+constexpr unsigned blocking_sync = 1, disable_timing = 2, non_blocking = 1;
 
 struct Fault {
   std::string function;
@@ -61,7 +65,7 @@ struct Fault {
 };
 
 struct Machine {
-  int devices = 2, driver = 13000;
+  int devices = 2, driver = 13000, pools = 1;
   const int runtime = 13000;
   size_t memory = size_t(2) << 30;  // of each device
   std::vector<Fault> faults;
@@ -83,8 +87,8 @@ struct Machine {
     if (const char *text = std::getenv("CUDA_DOUBLE")) configure(text);
   }
 
-  // "devices=2 driver=12020 memory=1000000 patience=1 fail=cudaMalloc:3:2": the third call from now
-  // returns 2.
+  // "devices=2 driver=12020 pools=0 memory=1000000 patience=1 fail=cudaMalloc:3:2": the third call from
+  // now returns 2.
   void configure(const std::string &text) {
     size_t at = 0;
     while (at < text.size()) {
@@ -92,6 +96,7 @@ struct Machine {
       const std::string key = text.substr(at, equals - at), value = text.substr(equals + 1, end - equals - 1);
       if (key == "devices") devices = std::stoi(value);
       if (key == "driver") driver = std::stoi(value);
+      if (key == "pools") pools = std::stoi(value);
       if (key == "memory") memory = std::stoull(value);
       if (key == "patience") patience = std::stod(value);
       if (key == "fail") {
@@ -256,11 +261,11 @@ template <class Body> cudaError_t api(const char *name, Body &&body) {
 
 }  // namespace
 
-cudaError_t enqueue(cudaStream_t handle, Make make) {
+cudaError_t enqueue(cudaStream_t handle, Make make, Kind kind) {
   CUstream_st *stream = resolve(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
   if (stream->capture != nullptr) {
-    stream->capture->steps.push_back(std::move(make));
+    stream->capture->nodes.push_back({kind, std::move(make)});
     return cudaSuccess;
   }
   stream->queue.push_back(make());
@@ -303,7 +308,8 @@ DOUBLE_API void cuda_double_configure(const char *text) {
   machine().configure(text);
 }
 
-// How many of these are alive: "memory", "pinned", "stream", "event", "graph", "exec", "communicator".
+// How many of these are alive: "memory", "pinned", "stream", "event", "graph", "exec", "communicator",
+// "cublasLt"; and how often these happened: "heuristic", "matmul", "update".
 DOUBLE_API int cuda_double_live(const char *what) {
   const std::lock_guard<std::mutex> lock(mutex);
   return machine().live[what];
@@ -350,6 +356,9 @@ constexpr Text TEXTS[] = {
      "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
      "operation failed due to a previous error during capture"},
+    {cudaErrorGraphExecUpdateFailure, "cudaErrorGraphExecUpdateFailure",
+     "the graph update was not performed because it included changes which violated constraints specific to "
+     "instantiated graph update"},
 };
 const Text &text_of(cudaError_t error) {
   static constexpr Text unknown = {cudaErrorUnknown, "cudaErrorUnknown", "unknown error"};
@@ -429,6 +438,8 @@ DOUBLE_API cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribu
         return *value = 9, cudaSuccess;
       case cudaDevAttrComputeCapabilityMinor:
         return *value = 0, cudaSuccess;
+      case cudaDevAttrMemoryPoolsSupported:
+        return *value = machine().pools, cudaSuccess;
     }
     return cudaErrorInvalidValue;
   });
@@ -459,6 +470,7 @@ DOUBLE_API cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags) {
 DOUBLE_API cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t *pool, int device) {
   return api("cudaDeviceGetDefaultMemPool", [&](auto &) {
     CHECKED(valid_device(device));
+    if (machine().pools == 0) return cudaErrorNotSupported;
     *pool = reinterpret_cast<cudaMemPool_t>(&machine().used[device]);
     return cudaSuccess;
   });
@@ -512,6 +524,7 @@ DOUBLE_API cudaError_t cudaFreeHost(void *memory) {
 DOUBLE_API cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t stream) {
   return api("cudaMallocAsync", [&](auto &) {
     if (resolve(stream) == nullptr) return cudaErrorInvalidResourceHandle;
+    if (machine().pools == 0) return cudaErrorNotSupported;
     *memory = allocate(bytes, resolve(stream)->device);
     return *memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
   });
@@ -519,15 +532,16 @@ DOUBLE_API cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t
 DOUBLE_API cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream) {
   return api("cudaFreeAsync", [&](auto &) {
     if (!on_device(memory, 1)) return cudaErrorInvalidValue;
-    return enqueue(stream, [=] {
-      return [=] { return release(memory) ? 0 : static_cast<int>(cudaErrorIllegalAddress); };
-    });
+    if (machine().pools == 0) return cudaErrorNotSupported;
+    const auto step = [=] { return release(memory) ? 0 : static_cast<int>(cudaErrorIllegalAddress); };
+    return enqueue(
+        stream, [=] { return step; }, Kind::free);
   });
 }
 DOUBLE_API cudaError_t cudaMemcpy(void *target, const void *source, size_t bytes, cudaMemcpyKind kind) {
   return api("cudaMemcpy", [&](auto &lock) {
     CHECKED(check_copy(target, source, bytes, kind));
-    CHECKED(enqueue(nullptr, copy_step(target, source, bytes, kind)));
+    CHECKED(enqueue(nullptr, copy_step(target, source, bytes, kind), Kind::copy));
     CUstream_st *stream = resolve(nullptr);
     // To a device, real ones may return before the bytes have arrived; this one always does.
     const bool host_waits = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyHostToHost;
@@ -538,13 +552,15 @@ DOUBLE_API cudaError_t cudaMemcpyAsync(void *target, const void *source, size_t 
                                        cudaStream_t stream) {
   return api("cudaMemcpyAsync", [&](auto &) {
     CHECKED(check_copy(target, source, bytes, kind));
-    return enqueue(stream, copy_step(target, source, bytes, kind));
+    return enqueue(stream, copy_step(target, source, bytes, kind), Kind::copy);
   });
 }
 DOUBLE_API cudaError_t cudaMemsetAsync(void *target, int value, size_t bytes, cudaStream_t stream) {
   return api("cudaMemsetAsync", [&](auto &) {
     if (!on_device(target, bytes)) return cudaErrorInvalidValue;
-    return enqueue(stream, [=] { return [=] { return std::memset(target, value, bytes), 0; }; });
+    const auto step = [=] { return std::memset(target, value, bytes), 0; };
+    return enqueue(
+        stream, [=] { return step; }, Kind::set);
   });
 }
 
@@ -602,6 +618,7 @@ DOUBLE_API cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t even
 
 DOUBLE_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags) {
   return api("cudaEventCreateWithFlags", [&](auto &) {
+    if ((flags & ~(blocking_sync | disable_timing)) != 0) return cudaErrorInvalidValue;
     *event = new CUevent_st;
     (*event)->flags = flags;
     machine().events.insert(*event);
@@ -697,14 +714,31 @@ DOUBLE_API cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 DOUBLE_API cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
                                                      unsigned long long) {
   return api("cudaGraphInstantiate", [&](auto &) {
-    *exec = new CUgraphExec_st{graph->steps};
+    *exec = new CUgraphExec_st{graph->nodes};
     count("exec", 1);
     return cudaSuccess;
   });
 }
 DOUBLE_API cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   return api("cudaGraphLaunch", [&](auto &) {
-    for (const Make &step : exec->steps) CHECKED(enqueue(stream, step));
+    for (const CUgraphNode_st &node : exec->nodes) CHECKED(enqueue(stream, node.make, node.kind));
+    return cudaSuccess;
+  });
+}
+DOUBLE_API cudaError_t cudaGraphExecUpdate(cudaGraphExec_t exec, cudaGraph_t graph,
+                                           cudaGraphExecUpdateResultInfo *info) {
+  return api("cudaGraphExecUpdate", [&](auto &) {
+    const auto same = [](const CUgraphNode_st &one, const CUgraphNode_st &two) {
+      return one.kind == two.kind;
+    };
+    *info = {cudaGraphExecUpdateSuccess, nullptr, nullptr};
+    if (exec->nodes.size() != graph->nodes.size())
+      info->result = cudaGraphExecUpdateErrorTopologyChanged;
+    else if (!std::equal(exec->nodes.begin(), exec->nodes.end(), graph->nodes.begin(), same))
+      info->result = cudaGraphExecUpdateErrorNodeTypeChanged;
+    if (info->result != cudaGraphExecUpdateSuccess) return cudaErrorGraphExecUpdateFailure;
+    exec->nodes = graph->nodes;
+    count("update", 1);
     return cudaSuccess;
   });
 }

@@ -115,6 +115,59 @@ def test_launch_blocking_reports_it_at_the_operator(python) -> None:
     assert "add:" in said and "an illegal memory access was encountered (cudaErrorIllegalAddress)" in said
 
 
+def test_launch_blocking_reports_it_at_the_graph(python) -> None:
+    said = python(
+        """
+        a = on(array(4))
+        with ic.graph("cuda") as step:
+            a + a
+        configure("fail=kernel:1:700")
+        error_of(step.run)
+        """,
+        INFINICORE_LAUNCH_BLOCKING="1",
+    )
+    assert "Graph.run:" in said and "an illegal memory access was encountered" in said
+
+
+def test_a_device_without_memory_that_streams_allocate(python) -> None:
+    """Virtual machines have such devices: what a stream asks for is then ordinary memory."""
+    said = python(
+        """
+        from ctypes import byref, c_uint64, c_void_p
+        runtime, before = tables().runtime, live("memory")
+        runtime.set_device(0)
+        memory, back = c_void_p(), ctypes.create_string_buffer(8)
+        runtime.malloc_async(c_uint64(8), None, byref(memory))
+        runtime.memset_async(memory, 7, c_uint64(8), None)
+        runtime.memcpy_sync(back, memory, c_uint64(8), 2)
+        print(back.raw == bytes([7]) * 8, live("memory") - before)
+        runtime.free_async(memory, None)
+        print(live("memory") - before)
+        """,
+        CUDA_DOUBLE="pools=0",
+    )
+    assert said == "True 1\n0\n"
+
+
+def test_without_nvml_the_runtime_says_what_it_knows(python, folder: Path, tmp_path: Path) -> None:
+    for name in ("libcudart.so.13", "libcuda.so.1"):
+        (tmp_path / name).symlink_to(folder / name)
+    said = python(
+        """
+        class Resources(ctypes.Structure):
+            _fields_ = [(name, ctypes.c_uint64) for name in ("header", "valid", "used", "total")]
+            _fields_ += [(name, ctypes.c_double) for name in ("compute", "bandwidth", "kernels", "traffic")]
+        a, found = on(array(4)), Resources(ctypes.sizeof(Resources))
+        tables().runtime.resources(0, ctypes.byref(found))
+        print(found.valid, found.used > 0, found.total)
+        error_of(tables().runtime.resources, 9, ctypes.byref(found))
+        """,
+        LD_LIBRARY_PATH=str(tmp_path),
+    )
+    assert said.startswith(f"3 True {2 << 30}\n")
+    assert "invalid device ordinal (cudaErrorInvalidDevice)" in said
+
+
 def test_launch_blocking_lets_graphs_be_captured(python) -> None:
     said = python(
         """

@@ -94,7 +94,7 @@ def test_streams_wait_for_events_and_events_tell_the_time(runtime: Any) -> None:
     runtime.set_device(1)
     first, second = (make(runtime.stream_create, 0) for _ in range(2))
     start, end = (make(runtime.event_create, 0) for _ in range(2))
-    untimed = make(runtime.event_create, 1)
+    untimed = make(runtime.event_create, 1 | 2)  # whoever waits for it sleeps
     memory = make(runtime.malloc_device, c_uint64(8))
     runtime.event_record(start, first)
     runtime.memset_async(memory, 1, c_uint64(8), first)
@@ -155,6 +155,63 @@ def test_a_graph_replays_what_was_captured(runtime: Any) -> None:
         runtime.event_destroy(event)
     for made in (stream, other):
         runtime.stream_destroy(made)
+
+
+@alone
+def test_a_graph_is_updated_where_only_arguments_changed(runtime: Any, double: ctypes.CDLL) -> None:
+    runtime.set_device(0)
+    stream, memory = make(runtime.stream_create, 0), make(runtime.malloc_device, c_uint64(4))
+
+    def capture(*values: int) -> c_void_p:
+        runtime.capture_begin(stream, 2)
+        for value in values:
+            runtime.memset_async(memory, value, c_uint64(4), stream)
+        return make(runtime.capture_end, stream)
+
+    def result() -> bytes:
+        back = ctypes.create_string_buffer(4)
+        runtime.graph_launch(exec_, stream)
+        runtime.stream_synchronize(stream)
+        runtime.memcpy_sync(back, memory, c_uint64(4), D2H)
+        return back.raw
+
+    graphs = [capture(5), capture(6), capture(7, 8)]
+    exec_, updates = make(runtime.graph_instantiate, graphs[0]), double.cuda_double_live(b"update")
+    assert result() == b"\x05" * 4
+    runtime.graph_update(exec_, graphs[1])
+    assert result() == b"\x06" * 4
+    with pytest.raises(
+        Error, match=r"cudaGraphExecUpdate: .*\(cudaErrorGraphExecUpdateFailure\) \(status 2\)"
+    ):
+        runtime.graph_update(exec_, graphs[2])
+    assert result() == b"\x06" * 4
+    assert double.cuda_double_live(b"update") == updates + 1
+    for graph in graphs:
+        runtime.graph_destroy(graph)
+    runtime.graph_exec_destroy(exec_)
+    runtime.free_device(memory)
+    runtime.stream_destroy(stream)
+
+
+def test_graphs_of_users_are_updated(double: ctypes.CDLL) -> None:
+    a, b = (ic.from_numpy(np.float32([2, 3])).to("cuda") for _ in range(2))
+    out = ic.empty((2,), dtype=ic.float32, device="cuda")
+    with ic.graph("cuda") as step:
+        ic.add(a, b, out=out)
+    with ic.graph("cuda") as other:
+        ic.mul(a, b, out=out)
+    with ic.graph("cuda") as longer:
+        ic.sub(ic.mul(a, b), a, out=out)
+    count = lambda: (double.cuda_double_live(b"update"), double.cuda_double_live(b"exec"))
+    updates, executables = count()
+    step.update(other)
+    step.run()
+    assert out.tolist() == [4, 9]
+    assert count() == (updates + 1, executables)
+    step.update(longer)  # in place is impossible: another one takes its place
+    step.run()
+    assert out.tolist() == [2, 6]
+    assert count() == (updates + 1, executables)
 
 
 @alone

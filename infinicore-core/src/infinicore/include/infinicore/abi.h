@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 #define INFINI_ABI_MAJOR 1
-#define INFINI_ABI_MINOR 1
+#define INFINI_ABI_MINOR 2
 #define INFINI_BACKEND_CAPSULE "infinicore.backend.v1" /* v<MAJOR> */
 
 /* First member of every table. struct_size is sizeof(table) as its author compiled it. */
@@ -160,6 +160,10 @@ typedef struct infini_runtime {
   /* optional, since 1.1 */
   infiniStatus_t (*resources)(int32_t device, infini_resources *out);
   infiniStatus_t (*can_access_peer)(int32_t device, int32_t peer, int32_t *out);
+  /* optional, since 1.2, with graphs only. From its next launch on exec does what graph says; launches under
+   * way go on as they are. NOT_IMPLEMENTED: the two differ too much; core then makes another exec of graph.
+   */
+  infiniStatus_t (*graph_update)(infinirtGraphExec_t exec, infinirtGraph_t graph);
 } infini_runtime;
 
 /* ---- collectives ----------------------------------------------------------- */

@@ -69,3 +69,23 @@ def replay_elsewhere(target: Target) -> None:
     graph.run(stream)
     stream.synchronize()
     assert (copy.to("cpu").numpy() == array).all(), "a graph that ran on another stream did not do its work"
+
+
+@check("basic", "graphs")
+def updates(target: Target) -> None:
+    """An updated graph does what the other recorded, whether it has as many calls or more."""
+    needs_copies(target)
+    arrays = [np.full(1 << 12, value, np.float32) for value in (1, 2, 3)]
+    first, second, third = (ic.from_numpy(array).to(target.device) for array in arrays)
+    copy = ic.zeros(first.shape, dtype=first.dtype, device="cpu").to(target.device)
+    graphs = []
+    for sources in ((first,), (second,), (second, third)):
+        with ic.graph(target.device) as graph:
+            for source in sources:
+                copy.copy_(source)
+        graphs.append(graph)
+    updated, *others = graphs
+    for graph, wanted in zip(others, arrays[1:], strict=True):
+        updated.update(graph)
+        updated.run()
+        assert (copy.to("cpu").numpy() == wanted).all(), "an updated graph did not do the other's work"

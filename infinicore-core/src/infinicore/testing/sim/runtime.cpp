@@ -314,6 +314,19 @@ template <int V> struct Runtime {
 
   static infiniStatus_t graph_exec_destroy(infinirtGraphExec_t exec) { return graph_destroy(exec); }
 
+  // As on hardware, what may change is what the steps are given, not how many there are.
+  static infiniStatus_t graph_update(infinirtGraphExec_t exec, infinirtGraph_t graph) {
+    return guard([&] {
+      Graph &old = *static_cast<Graph *>(exec);
+      const Graph &now = *static_cast<Graph *>(graph);
+      if (old->size() != now->size())
+        throw Error(INFINI_STATUS_NOT_IMPLEMENTED,
+                    "graph_update: the graph has " + std::to_string(now->size()) +
+                        " steps, but the executable one " + std::to_string(old->size()));
+      old = now;
+    });
+  }
+
   static infiniStatus_t resources(int32_t index, infini_resources *out) {
     return guard([&] {
       Device &device = vendor().device(index);
@@ -366,6 +379,7 @@ template <int V> struct Runtime {
       graph_exec_destroy,
       resources,
       can_access_peer,
+      graph_update,
   };
 };
 

@@ -6,6 +6,7 @@
 #include <infinicore/operators/int8_gemm.h>
 #include <infinicore/operators/linear.h>
 
+#include "int8.hpp"
 #include "rows.hpp"
 
 namespace infini::cudalike {
@@ -230,6 +231,10 @@ template <class T> struct Dequantise {
   }
 };
 
+inline MatrixStrides matrix_of(const infini_tensor *t) {
+  return {t->strides[0], t->strides[1]};
+}
+
 class Int8Gemm {
  public:
   explicit Int8Gemm(const infini_int8_gemm_args &call)
@@ -244,20 +249,41 @@ class Int8Gemm {
 
  private:
   using Run = void (*)(const infini_int8_gemm_args &, Stream);
-  static MatrixStrides matrix(const infini_tensor *t) { return {t->strides[0], t->strides[1]}; }
   template <class T> static void run(const infini_int8_gemm_args &call, Stream stream) {
     const int64_t rows = call.out->shape[0], columns = call.out->shape[1];
     if (rows == 0 || columns == 0) return;
-    const Dequantise<T> epilogue = {static_cast<T *>(call.out->data), matrix(call.out), floats(call.x_scale),
-                                    floats(call.weights_scale), floats(call.bias)};
+    const Dequantise<T> epilogue = {static_cast<T *>(call.out->data), matrix_of(call.out),
+                                    floats(call.x_scale), floats(call.weights_scale), floats(call.bias)};
     launch(product_kernel<int8_t, int32_t, MatrixReader, MatrixReader, Dequantise<T>>,
            product_grid(rows, columns, 1), dim3(product_threads), 0, stream,
            static_cast<const int8_t *>(call.x->data), static_cast<const int8_t *>(call.weights->data),
-           MatrixReader{matrix(call.x)}, MatrixReader{matrix(call.weights)}, epilogue, Layout<4>(), rows,
-           columns, call.x->shape[1]);
+           MatrixReader{matrix_of(call.x)}, MatrixReader{matrix_of(call.weights)}, epilogue, Layout<4>(),
+           rows, columns, call.x->shape[1]);
   }
   Run run_;
 };
+
+template <class T> __global__ void dequantise_kernel(const int32_t *sums, int64_t pitch,
+                                                     Dequantise<T> epilogue, int64_t rows, int64_t columns) {
+  for (int64_t row = blockIdx.y; row < rows; row += gridDim.y)
+    for (int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; column < columns;
+         column += int64_t(gridDim.x) * blockDim.x)
+      epilogue(sums[row * pitch + column], row, column, 0, 0);
+}
+
+__attribute__((weak)) void dequantise_sums(const infini_int8_gemm_args &call, const int32_t *sums,
+                                           int64_t pitch, infinirtStream_t stream) {
+  dispatch<Floats>("int8_gemm", call.out->dtype, [&](auto t) {
+    using T = typename decltype(t)::type;
+    const int64_t rows = call.out->shape[0], columns = call.out->shape[1];
+    const Dequantise<T> epilogue = {static_cast<T *>(call.out->data), matrix_of(call.out),
+                                    floats(call.x_scale), floats(call.weights_scale), floats(call.bias)};
+    launch(dequantise_kernel<T>,
+           dim3(unsigned(std::min<int64_t>(ceil_div(columns, 256), 1024)),
+                unsigned(std::min<int64_t>(rows, most_batches))),
+           dim3(256), 0, native(stream), sums, pitch, epilogue, rows, columns);
+  });
+}
 
 // ---- conv: rows are filters of a group, columns output positions, depth the elements of a window --------
 
@@ -390,5 +416,7 @@ INFINI_CUDALIKE_KERNEL(gemm, Gemm)
 INFINI_CUDALIKE_KERNEL(linear, Linear)
 INFINI_CUDALIKE_KERNEL(int8_gemm, Int8Gemm)
 INFINI_CUDALIKE_KERNEL(conv, Conv)
+
+__attribute__((weak)) const infini_operator tiled_int8_gemm = INFINI_KERNEL(int8_gemm, Int8Gemm);
 
 }  // namespace infini::cudalike

@@ -11,6 +11,7 @@
 //   GraphDestroy GraphInstantiate GraphLaunch GraphExecDestroy DeviceCanAccessPeer DeviceEnablePeerAccess
 //                                   functions with CUDA's arguments: addresses that the linker knows, or
 //                                   pointers that dlsym filled in; all arguments are passed, none defaulted
+//   GraphExecUpdate(exec, graph)    as CUDA's, without what describes a failure: that changed in CUDA 12
 //   device_info(device, info)       fills in name, driver, runtime, architecture, memory
 //   resources(device, out)          fills in what can be measured
 //   set_up_device(device)           called once for each device, when a thread first makes it current
@@ -28,11 +29,11 @@ struct Numbers {
   static constexpr int success = 0, invalid_value = 1, out_of_memory = 2, unloading = 4,
                        insufficient_driver = 35, no_device = 100, invalid_device = 101, no_kernel_image = 209,
                        invalid_handle = 400, not_ready = 600, peer_access_already_enabled = 704,
-                       not_supported = 801, capture_unsupported = 900;
+                       not_supported = 801, capture_unsupported = 900, graph_update_failure = 910;
   static constexpr int host_to_host = 0, host_to_device = 1, device_to_host = 2, device_to_device = 3;
   static constexpr unsigned event_blocking_sync = 1, event_disable_timing = 2, stream_non_blocking = 1;
   static constexpr int attribute_warp_size = 10, attribute_multiprocessors = 16, attribute_major = 75,
-                       attribute_minor = 76;
+                       attribute_minor = 76, attribute_memory_pools = 115;
 };
 
 // What the functions of an SDK return, as a status and as text.
@@ -55,6 +56,7 @@ template <class Sdk> infiniStatus_t status_of(typename Sdk::Error error) {
     case Sdk::invalid_handle:
       return INFINI_STATUS_BAD_PARAM;
     case Sdk::not_supported:
+    case Sdk::graph_update_failure:
       return INFINI_STATUS_NOT_IMPLEMENTED;
     default:
       return INFINI_STATUS_INTERNAL_ERROR;
@@ -172,12 +174,32 @@ template <class Sdk> class Runtime {
     return guard([&] { released(Sdk::FreeHost(memory), "FreeHost"); });
   }
 
+  // Some devices (of virtual machines, of small boards) have no memory that streams allocate.
+  static bool has_memory_pools() {
+    static std::atomic<int> known[max_devices];  // 0: not asked yet, 1: no, 2: yes
+    int device = 0;
+    INFINI_SDK(GetDevice, &device);
+    if (device >= max_devices) return attribute<Sdk>(Sdk::attribute_memory_pools, device) != 0;
+    if (known[device] == 0) known[device] = attribute<Sdk>(Sdk::attribute_memory_pools, device) != 0 ? 2 : 1;
+    return known[device] == 2;
+  }
+
   static infiniStatus_t malloc_async(uint64_t bytes, infinirtStream_t stream, void **out) {
-    return guard([&] { INFINI_SDK(MallocAsync, out, bytes, static_cast<Stream>(stream)); });
+    return guard([&] {
+      if (has_memory_pools())
+        INFINI_SDK(MallocAsync, out, bytes, static_cast<Stream>(stream));
+      else
+        INFINI_SDK(Malloc, out, bytes);
+    });
   }
 
   static infiniStatus_t free_async(void *memory, infinirtStream_t stream) {
-    return guard([&] { released(Sdk::FreeAsync(memory, static_cast<Stream>(stream)), "FreeAsync"); });
+    return guard([&] {
+      if (has_memory_pools())
+        return released(Sdk::FreeAsync(memory, static_cast<Stream>(stream)), "FreeAsync");
+      released(Sdk::StreamSynchronize(static_cast<Stream>(stream)), "StreamSynchronize");
+      released(Sdk::Free(memory), "Free");
+    });
   }
 
   static infiniStatus_t memcpy_sync(void *target, const void *source, uint64_t bytes,
@@ -296,6 +318,11 @@ template <class Sdk> class Runtime {
     return guard([&] { released(Sdk::GraphExecDestroy(static_cast<GraphExec>(exec)), "GraphExecDestroy"); });
   }
 
+  static infiniStatus_t graph_update(infinirtGraphExec_t exec, infinirtGraph_t graph) {
+    return guard(
+        [&] { INFINI_SDK(GraphExecUpdate, static_cast<GraphExec>(exec), static_cast<Graph>(graph)); });
+  }
+
   static infiniStatus_t resources(int32_t device, infini_resources *out) {
     return guard([&] { Sdk::resources(device, *out); });
   }
@@ -352,6 +379,7 @@ template <class Sdk> class Runtime {
       graph_exec_destroy,
       resources,
       can_access_peer,
+      graph_update,
   };
 };
 
