@@ -24,8 +24,8 @@ extern std::condition_variable changed;
 extern double patience;  // seconds that one waits for others
 
 // All of these with `mutex` held. What a graph's update may not change is which kinds of things it does.
-enum class Kind { kernel, copy, set, free };
-cudaError_t enqueue(cudaStream_t stream, Make make, Kind kind = Kind::kernel);
+enum class Node { kernel, copy, set, free };
+cudaError_t enqueue(cudaStream_t stream, Make make, Node kind = Node::kernel);
 bool on_device(const void *memory, size_t bytes);  // inside one live allocation
 int current_device();
 void count(const char *what, int change);  // of live things, which live() reports

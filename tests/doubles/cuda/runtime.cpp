@@ -21,7 +21,7 @@
 using namespace double_cuda;
 
 struct CUgraphNode_st {
-  Kind kind;
+  Node kind;
   Make make;
 };
 struct CUgraph_st {
@@ -261,7 +261,7 @@ template <class Body> cudaError_t api(const char *name, Body &&body) {
 
 }  // namespace
 
-cudaError_t enqueue(cudaStream_t handle, Make make, Kind kind) {
+cudaError_t enqueue(cudaStream_t handle, Make make, Node kind) {
   CUstream_st *stream = resolve(handle);
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
   if (stream->capture != nullptr) {
@@ -535,13 +535,13 @@ DOUBLE_API cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream) {
     if (machine().pools == 0) return cudaErrorNotSupported;
     const auto step = [=] { return release(memory) ? 0 : static_cast<int>(cudaErrorIllegalAddress); };
     return enqueue(
-        stream, [=] { return step; }, Kind::free);
+        stream, [=] { return step; }, Node::free);
   });
 }
 DOUBLE_API cudaError_t cudaMemcpy(void *target, const void *source, size_t bytes, cudaMemcpyKind kind) {
   return api("cudaMemcpy", [&](auto &lock) {
     CHECKED(check_copy(target, source, bytes, kind));
-    CHECKED(enqueue(nullptr, copy_step(target, source, bytes, kind), Kind::copy));
+    CHECKED(enqueue(nullptr, copy_step(target, source, bytes, kind), Node::copy));
     CUstream_st *stream = resolve(nullptr);
     // To a device, real ones may return before the bytes have arrived; this one always does.
     const bool host_waits = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyHostToHost;
@@ -552,7 +552,7 @@ DOUBLE_API cudaError_t cudaMemcpyAsync(void *target, const void *source, size_t 
                                        cudaStream_t stream) {
   return api("cudaMemcpyAsync", [&](auto &) {
     CHECKED(check_copy(target, source, bytes, kind));
-    return enqueue(stream, copy_step(target, source, bytes, kind), Kind::copy);
+    return enqueue(stream, copy_step(target, source, bytes, kind), Node::copy);
   });
 }
 DOUBLE_API cudaError_t cudaMemsetAsync(void *target, int value, size_t bytes, cudaStream_t stream) {
@@ -560,7 +560,7 @@ DOUBLE_API cudaError_t cudaMemsetAsync(void *target, int value, size_t bytes, cu
     if (!on_device(target, bytes)) return cudaErrorInvalidValue;
     const auto step = [=] { return std::memset(target, value, bytes), 0; };
     return enqueue(
-        stream, [=] { return step; }, Kind::set);
+        stream, [=] { return step; }, Node::set);
   });
 }
 

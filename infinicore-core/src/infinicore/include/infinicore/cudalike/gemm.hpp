@@ -417,6 +417,7 @@ INFINI_CUDALIKE_KERNEL(linear, Linear)
 INFINI_CUDALIKE_KERNEL(int8_gemm, Int8Gemm)
 INFINI_CUDALIKE_KERNEL(conv, Conv)
 
-__attribute__((weak)) const infini_operator tiled_int8_gemm = INFINI_KERNEL(int8_gemm, Int8Gemm);
+extern const infini_operator tiled_int8_gemm __attribute__((weak));
+const infini_operator tiled_int8_gemm = INFINI_KERNEL(int8_gemm, Int8Gemm);
 
 }  // namespace infini::cudalike
