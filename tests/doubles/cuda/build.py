@@ -5,20 +5,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-import infinicore
-from infinicore.build import execute, prerequisites, run_parallel, stale
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 SOURCES = ROOT / "infinicore-cuda" / "src" / "infinicore_cuda"
-INCLUDE = Path(infinicore.__file__).resolve().parent / "include"
 #: Libraries of the SDK, the source of each, and what it needs of the others.
 LIBRARIES = {
     "libcudart.so.13": ("runtime.cpp", []),
@@ -40,46 +33,23 @@ def host_executor() -> Any:
 
 
 def build(folder: Path) -> Path:
-    """Build everything into a folder; objects lie in a folder below."""
+    """Build everything into a folder; objects lie in a folder below, those of kernels where simt has them."""
     simt = host_executor()
     objects = folder / "objects"
     objects.mkdir(parents=True, exist_ok=True)
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    cached = [*(["ccache"] if shutil.which("ccache") else []), *compiler]
-    include = [f"-I{HERE / 'include'}", f"-I{HERE.parent}", f"-I{INCLUDE}", f"-I{SOURCES}"]
     names = {"NAME": "cuda", "VENDOR": "NVIDIA", "VERSION": "double"}
-    defines = [f'-DINFINI_{name}="{text}"' for name, text in names.items()]
-    flags = [*simt.FLAGS, *defines, "-DINFINI_WARP_WIDTH=32", *include]
-
+    flags = [*(f'-DINFINI_{name}="{text}"' for name, text in names.items()), "-DINFINI_WARP_WIDTH=32", "-g0"]
+    flags += [f"-I{HERE / 'include'}", f"-I{SOURCES}"]
     units = [*sorted(SOURCES.glob("*.cpp")), HERE / "launch.cpp", HERE / "products.cpp"]
-    units.append(HERE.parent / "simt" / "simt.cpp")
-    for header in simt.families():
-        unit = objects / f"kernels_{header.stem}.cpp"
-        text = f"#include <infinicore/cudalike/{header.name}>\n"
-        if not unit.exists() or unit.read_text() != text:
-            unit.write_text(text)
-        units.append(unit)
-    plugin = [objects / f"{unit.stem}.o" for unit in units]
+    plugin = {objects / f"{unit.stem}.o": unit for unit in units}
     sdk = {source: objects / f"sdk_{Path(source).stem}.o" for source, _ in LIBRARIES.values()}
-    jobs = [*zip(units, plugin, strict=True), *((HERE / source, target) for source, target in sdk.items())]
-
-    def compile_one(job: tuple[Path, Path]) -> None:
-        source, target = job
-        depfile = target.with_suffix(".d")
-        outputs = ("-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target))
-        command = [*cached, *flags, *outputs]
-        if stale(target, command, prerequisites(depfile)):
-            execute(command, target)
-
-    def link(target: Path, inputs: list[Path], options: list[str]) -> None:
-        command = [*compiler, "-shared", "-pthread", *options, *map(str, inputs), "-ldl", "-o", str(target)]
-        if stale(target, command, inputs, objects / target.name):
-            execute(command, objects / target.name)
-
-    run_parallel(compile_one, jobs)
+    sources = {**plugin, **{target: HERE / source for source, target in sdk.items()}}
+    simt.compile_all({target: (source, flags) for target, source in sources.items()})
+    kernels = simt.objects(folder.parent / "simt" / "objects", (32,))[32]
     for name, (source, needs) in LIBRARIES.items():
-        link(folder / name, [sdk[source], *(folder / need for need in needs)], [f"-Wl,-soname,{name}"])
-    link(folder / PLUGIN, [*plugin, folder / "libcudart.so.13"], [])
+        inputs = [sdk[source], *(folder / need for need in needs)]
+        simt.link(folder / name, inputs, [f"-Wl,-soname,{name}"], objects / name)
+    simt.link(folder / PLUGIN, [*plugin, *kernels, folder / "libcudart.so.13"], record=objects / PLUGIN)
     return folder
 
 
@@ -88,12 +58,9 @@ def without(folder: Path, library: str, symbol: str, target: Path) -> None:
     source, needs = LIBRARIES[library]
     script = target / "hidden.map"
     script.write_text(f"{{ local: {symbol}; }};\n")
-    inputs = [str(folder / "objects" / f"sdk_{Path(source).stem}.o"), *(str(folder / need) for need in needs)]
-    soname = f"-Wl,-soname,{library},--version-script,{script}"
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    execute(
-        [*compiler, "-shared", "-pthread", soname, *inputs, "-o", str(target / library)], target / library
-    )
+    inputs = [folder / "objects" / f"sdk_{Path(source).stem}.o", *(folder / need for need in needs)]
+    hidden = f"-Wl,-soname,{library},--version-script,{script}"
+    host_executor().link(target / library, inputs, [hidden])
 
 
 if __name__ == "__main__":

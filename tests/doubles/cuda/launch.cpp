@@ -6,14 +6,27 @@
 
 #include "simt/dialect.hpp"
 
-extern "C" cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *), void (*destroy)(void *),
-                                          void *kernel);
+extern "C" {
+cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *), void (*destroy)(void *), void *kernel);
+int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t *end);
+}
 
 namespace infini::cudalike {
+
+namespace {
+
+simt::Range find_memory(uintptr_t address) {
+  uintptr_t begin = 0, end = 0;
+  const int owner = cuda_double_range(address, &begin, &end);
+  return {begin, end, owner == 0 ? simt::Owner::host : owner == 1 ? simt::Owner::device : simt::Owner::nobody};
+}
+
+}  // namespace
 
 void enqueue(Stream stream, simt::Launch launch) {
   const auto run = [](void *kernel) -> int {
     try {
+      simt::set_device_memory(find_memory);
       simt::run(*static_cast<simt::Launch *>(kernel));
       return 0;
     } catch (const simt::Error &error) {

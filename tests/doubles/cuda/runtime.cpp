@@ -315,6 +315,26 @@ DOUBLE_API int cuda_double_live(const char *what) {
   return machine().live[what];
 }
 
+// Whose memory an address is, and from where to where: the host's (0), a live allocation's (1), or that of a device
+// which is in none (2). Asked by a kernel that runs, so with `mutex` held.
+DOUBLE_API int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t *end) {
+  const auto number = [](const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); };
+  const uintptr_t arena = number(machine().arena);
+  const bool before = address < arena;
+  *begin = before ? 0 : arena + arena_bytes;
+  *end = before ? arena : UINTPTR_MAX;
+  if (before || address >= arena + arena_bytes) return 0;
+  auto after = machine().memory_blocks.upper_bound(reinterpret_cast<char *>(address));
+  *begin = arena;
+  *end = after == machine().memory_blocks.end() ? arena + arena_bytes : number(after->first);
+  if (after == machine().memory_blocks.begin()) return 2;
+  --after;
+  const uintptr_t start = number(after->first), past = start + after->second.first;
+  *begin = address < past ? start : past;
+  if (address < past) *end = past;
+  return address < past ? 1 : 2;
+}
+
 // A kernel of the plug-in's: `run` returns 0, or the error that the device has from then on.
 DOUBLE_API cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *), void (*destroy)(void *),
                                           void *kernel) {

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
+#include <mutex>
 
 #include "dialect.hpp"
 
@@ -25,8 +27,13 @@ namespace infini {
 
 namespace {
 
-constexpr uint64_t alignment = 256, capacity = uint64_t(4) << 30;
-uint64_t used;  // of one allocation's header each
+constexpr uint64_t capacity = uint64_t(4) << 30;
+
+// Where allocations begin, and how long they are; as much lies unused before and after each.
+constexpr uint64_t around = 256;
+std::map<uintptr_t, uint64_t> allocations;
+uint64_t used;
+std::mutex memory_mutex;
 
 struct Event {
   std::chrono::steady_clock::time_point at;
@@ -43,7 +50,25 @@ infiniStatus_t device_info(int32_t, infini_device_info *info) {
   return INFINI_STATUS_SUCCESS;
 }
 
+simt::Range find_memory(uintptr_t address) {
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  uintptr_t begin = 0, end = UINTPTR_MAX;  // of what is the host's
+  auto after = allocations.upper_bound(address);
+  if (after != allocations.end()) {
+    if (address >= after->first - around) return {after->first - around, after->first, simt::Owner::nobody};
+    end = after->first - around;
+  }
+  if (after != allocations.begin()) {
+    const auto [start, bytes] = *--after;
+    if (address < start + bytes) return {start, start + bytes, simt::Owner::device};
+    begin = start + (bytes + around - 1) / around * around + around;
+    if (address < begin) return {start + bytes, begin, simt::Owner::nobody};
+  }
+  return {begin, end, simt::Owner::host};
+}
+
 infiniStatus_t memory_info(uint64_t *free_bytes, uint64_t *total_bytes) {
+  const std::lock_guard<std::mutex> lock(memory_mutex);
   *total_bytes = capacity;
   *free_bytes = capacity - used;
   return INFINI_STATUS_SUCCESS;
@@ -51,22 +76,27 @@ infiniStatus_t memory_info(uint64_t *free_bytes, uint64_t *total_bytes) {
 
 infiniStatus_t allocate(uint64_t bytes, void **out) {
   return guard([&] {
-    const uint64_t size = (bytes + 2 * alignment - 1) / alignment * alignment;
-    char *memory = bytes < capacity ? static_cast<char *>(std::aligned_alloc(alignment, size)) : nullptr;
+    const uint64_t rounded = (bytes + around - 1) / around * around;
+    const std::lock_guard<std::mutex> lock(memory_mutex);
+    char *memory = nullptr;
+    if (bytes <= capacity - used)
+      memory = static_cast<char *>(std::aligned_alloc(around, rounded + 2 * around));
     if (memory == nullptr)
       throw Error(INFINI_STATUS_OUT_OF_MEMORY,
                   "the host executor has no " + std::to_string(bytes) + " bytes");
-    *reinterpret_cast<uint64_t *>(memory) = size;
-    std::memset(memory + alignment, 0xff, size - alignment);  // NaN: what is not written shows
-    used += size;
-    *out = memory + alignment;
+    *out = memory + around;
+    std::memset(*out, 0xff, rounded);  // NaN: what is not written shows
+    allocations[reinterpret_cast<uintptr_t>(*out)] = bytes;
+    used += bytes;
   });
 }
 
 infiniStatus_t release(void *memory) {
-  char *start = static_cast<char *>(memory) - alignment;
-  used -= *reinterpret_cast<uint64_t *>(start);
-  std::free(start);
+  const std::lock_guard<std::mutex> lock(memory_mutex);
+  const auto found = allocations.find(reinterpret_cast<uintptr_t>(memory));
+  used -= found->second;
+  allocations.erase(found);
+  std::free(static_cast<char *>(memory) - around);
   return INFINI_STATUS_SUCCESS;
 }
 
@@ -154,6 +184,7 @@ constexpr infini_runtime runtime = {
 
 infiniStatus_t open(const infini_host *core, int32_t *device_count) {
   host = core;
+  simt::set_device_memory(find_memory);
   *device_count = 1;
   return INFINI_STATUS_SUCCESS;
 }

@@ -8,19 +8,22 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
 import infinicore
+from infinicore.build import execute, prerequisites, run_parallel, stale
 
 HERE = Path(__file__).resolve().parent
 INCLUDE = Path(infinicore.__file__).resolve().parent / "include"
 CUDALIKE = INCLUDE / "infinicore" / "cudalike"
 WIDTHS = (32, 64, 128)
-FLAGS = ["-std=c++17", "-O1", "-g0", "-fPIC", "-Wall", "-Wextra", "-Werror"]
-FLAGS += ["-fvisibility=hidden", "-fno-gnu-unique", '-DINFINI_DIALECT="simt/dialect.hpp"']
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fno-gnu-unique"]
+FLAGS += ['-DINFINI_DIALECT="simt/dialect.hpp"', f"-I{HERE.parent}", f"-I{INCLUDE}"]
+#: Of kernels: every access to memory is a call of check.cpp, which names the lines of a race.
+WATCHED = ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-g1"]
+EXECUTOR = [HERE / "simt.cpp", HERE / "check.cpp"]
 
 
 def families() -> list[Path]:
@@ -37,43 +40,64 @@ def depends_on_width(header: Path) -> bool:
     )
 
 
-def build(folder: Path, widths: tuple[int, ...] = WIDTHS) -> Path:
-    """Build ``libinfinicore_simt<width>.so`` in a folder, which ``INFINICORE_BACKEND_PATH`` may then list."""
-    folder.mkdir(parents=True, exist_ok=True)
-    compiler = [*(["ccache"] if shutil.which("ccache") else []), *shlex.split(os.environ.get("CXX", "c++"))]
+def compiler() -> list[str]:
+    return shlex.split(os.environ.get("CXX", "c++"))
+
+
+def compile_all(jobs: dict[Path, tuple[Path, Sequence[str]]]) -> None:
+    """Compile each object that is out of date, of a source with some flags; CXXFLAGS come last."""
+    cached = [*(["ccache"] if shutil.which("ccache") else []), *compiler()]
     extra = shlex.split(os.environ.get("CXXFLAGS", ""))
-    jobs: dict[Path, list[str]] = {}
-    objects: dict[int, list[Path]] = {width: [] for width in widths}
-    for source in [HERE / "simt.cpp", HERE / "backend.cpp", *families()]:
+
+    def compile_one(target: Path) -> None:
+        source, flags = jobs[target]
+        depfile = target.with_suffix(".d")
+        outputs = ("-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target))
+        command = [*cached, *FLAGS, *flags, *extra, *outputs]
+        if stale(target, command, prerequisites(depfile)):
+            execute(command, target)
+
+    run_parallel(compile_one, jobs)
+
+
+def link(target: Path, inputs: Sequence[Path], options: Sequence[str] = (), record: Path | None = None) -> None:
+    """Link a shared library, unless it is up to date."""
+    extra = [flag for flag in shlex.split(os.environ.get("CXXFLAGS", "")) if flag == "--coverage"]
+    command = [*compiler(), "-shared", "-pthread", *extra, *options, *map(str, inputs), "-ldl", "-o", str(target)]
+    if stale(target, command, inputs, record):
+        execute(command, record or target)
+
+
+def objects(folder: Path, widths: Sequence[int]) -> dict[int, list[Path]]:
+    """Compile the executor and every family of kernels into a folder; return the objects of each width."""
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs: dict[Path, tuple[Path, Sequence[str]]] = {}
+    found: dict[int, list[Path]] = {width: [] for width in widths}
+    for source in [*EXECUTOR, *families()]:
+        kernels = source not in EXECUTOR
+        unit = folder / f"{source.stem}.cpp" if kernels else source
+        text = f"#include <infinicore/cudalike/{source.name}>\n"
+        if kernels and not (unit.exists() and unit.read_text() == text):
+            unit.write_text(text)
         for width in widths:
-            sensitive = source.name == "backend.cpp" or (source.suffix == ".hpp" and depends_on_width(source))
-            lanes = width if sensitive else WIDTHS[0]
+            lanes = width if kernels and depends_on_width(source) else WIDTHS[0]
             target = folder / f"{source.stem}.{lanes}.o"
-            objects[width].append(target)
-            if source.suffix == ".hpp":
-                unit = folder / f"{source.stem}.cpp"
-                unit.write_text(f"#include <infinicore/cudalike/{source.name}>\n")
-            else:
-                unit = source
-            includes = [f"-I{HERE.parent}", f"-I{INCLUDE}"]
-            define = f"-DINFINI_WARP_WIDTH={lanes}"
-            jobs[target] = [*compiler, *FLAGS, define, *includes, *extra, "-c", str(unit), "-o", str(target)]
-    workers = int(os.environ.get("INFINICORE_BUILD_JOBS") or os.cpu_count() or 1)
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(execute, jobs.values()):
-            pass
+            found[width].append(target)
+            jobs[target] = (unit, [f"-DINFINI_WARP_WIDTH={lanes}", *(WATCHED if kernels else ["-g0"])])
+    compile_all(jobs)
+    return found
+
+
+def build(folder: Path, widths: Sequence[int] = WIDTHS) -> Path:
+    """Build ``libinfinicore_simt<width>.so`` in a folder, which ``INFINICORE_BACKEND_PATH`` may then list."""
+    kernels = objects(folder / "objects", widths)
+    backends = {width: folder / "objects" / f"backend.{width}.o" for width in widths}
+    source = HERE / "backend.cpp"
+    compile_all({target: (source, [f"-DINFINI_WARP_WIDTH={w}", "-g0"]) for w, target in backends.items()})
     for width in widths:
-        library = folder / f"libinfinicore_simt{width}.so"
-        plain = [word for word in compiler if word != "ccache"]
-        execute([*plain, "-shared", "-pthread", *extra, *map(str, objects[width]), "-o", str(library)])
+        name = f"libinfinicore_simt{width}.so"
+        link(folder / name, [*kernels[width], backends[width]], record=folder / "objects" / name)
     return folder
-
-
-def execute(command: list[str]) -> None:
-    """Run a command; its output is the error when it fails."""
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}"[:8000])
 
 
 if __name__ == "__main__":

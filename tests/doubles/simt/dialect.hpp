@@ -4,6 +4,7 @@
 #include <infinicore/plugin.hpp>
 
 #include <cmath>
+#include <type_traits>
 
 #include "simt.hpp"
 
@@ -12,9 +13,9 @@
 #endif
 
 // Each thread of a block that comes here gets the same array.
-#define INFINI_SHARED(type, name, count)              \
-  static ::simt::Shared<type, count> name##_of_block; \
-  type(&name)[count] = name##_of_block.items
+#define INFINI_SHARED(type, name, count)                                         \
+  static ::simt::SharedArray name##_of_block(#name, sizeof(type) * size_t(count)); \
+  type(&name)[count] = *static_cast<type(*)[count]>(name##_of_block.place())
 
 namespace infini::cudalike {
 
@@ -39,26 +40,26 @@ T shuffle_up(T value, unsigned delta, const char *file = __builtin_FILE(), int l
   return simt::shuffle_from(value, lane < delta ? lane : lane - delta, file, line);
 }
 inline void sync_warp(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
-  unsigned lanes;
-  simt::exchange(0, &lanes, file, line);
+  simt::warp_barrier(file, line);
 }
 
-// One launch at a time and no preemption: any operation is atomic.
-template <class T> T atomic_add(T *target, T value) {
+// One launch at a time and no preemption: any operation is atomic. The check of accesses is told so, and does
+// not see what the function itself reads and writes.
+#define INFINI_ATOMIC __attribute__((noinline, no_sanitize("thread")))
+template <class T> INFINI_ATOMIC T atomic_add(T *target, T value) {
+  simt::note_atomic(target, sizeof(T), __builtin_return_address(0));
   const T old = *target;
   *target = T(old + value);
   return old;
 }
-inline uint32_t atomic_cas(uint32_t *target, uint32_t expected, uint32_t value) {
-  const uint32_t old = *target;
+template <class T>
+INFINI_ATOMIC T atomic_cas(T *target, std::common_type_t<T> expected, std::common_type_t<T> value) {
+  simt::note_atomic(target, sizeof(T), __builtin_return_address(0));
+  const T old = *target;
   if (old == expected) *target = value;
   return old;
 }
-inline uint64_t atomic_cas(uint64_t *target, uint64_t expected, uint64_t value) {
-  const uint64_t old = *target;
-  if (old == expected) *target = value;
-  return old;
-}
+#undef INFINI_ATOMIC
 
 template <class T> T *dynamic_shared() {
   return static_cast<T *>(simt::dynamic_shared());
@@ -66,7 +67,8 @@ template <class T> T *dynamic_shared() {
 
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, Stream stream, A... arguments) {
-  enqueue(stream, {grid, block, shared_bytes, warp_width, simt::Kernel([=] { kernel(arguments...); })});
+  enqueue(stream, {grid, block, shared_bytes, warp_width,
+                   simt::Kernel([=] { kernel(arguments...); }, reinterpret_cast<const void *>(kernel))});
 }
 
 }  // namespace infini::cudalike

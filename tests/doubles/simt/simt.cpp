@@ -1,14 +1,15 @@
 // simt.cpp -- the scheduler behind simt.hpp: fibers on pooled stacks, barriers, warps, and who waits for
 // what. A thread starts on the stack of one that has returned, so that a kernel without barriers needs one
 // stack and no switch; a thread that waits hands over directly to the next that can run.
-#include "simt.hpp"
+#include "check.hpp"
 
 #include <algorithm>
 #include <cstdlib>
-#include <memory>
+#include <map>
 #include <mutex>
 #include <numeric>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include <sys/mman.h>
@@ -78,11 +79,11 @@ simt_switch:
 namespace simt {
 
 Index current;
+Now now;
+StackArea stack_area;
+alignas(256) char shared_area[shared_area_bytes];
 
 namespace {
-
-constexpr unsigned max_lanes = 128;
-constexpr size_t stack_bytes = 128 << 10;
 
 #if defined(__x86_64__) || defined(__aarch64__)
 // Saves the callee-saved registers on this stack, its pointer in *save, and goes on where `load` was saved.
@@ -120,18 +121,12 @@ void prepare(Context &context, char *stack, void (*entry)()) {
 }
 #endif
 
-// Stacks are kept for ever: the next block needs as many. The lowest page of each faults when it overflows.
+// Stacks lie side by side, and are kept for ever: the next block needs as many. The lowest page of each faults
+// when it overflows.
 class Stacks {
  public:
   char *take() {
-    if (unused.empty()) {
-      const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-      void *memory = mmap(nullptr, stack_bytes + page, PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-      if (memory == MAP_FAILED || mprotect(memory, page, PROT_NONE) != 0)
-        throw Error("simt: no memory for the stacks of a block's threads");
-      return static_cast<char *>(memory) + page;
-    }
+    if (unused.empty()) return make();
     char *stack = unused.back();
     unused.pop_back();
     return stack;
@@ -139,7 +134,22 @@ class Stacks {
   void give_back(char *stack) { unused.push_back(stack); }
 
  private:
+  char *make() {
+    if (next == nullptr) {
+      constexpr size_t bytes = max_threads * stack_bytes;
+      void *memory =
+          mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      if (memory == MAP_FAILED) throw Error("simt: no memory for the stacks of a block's threads");
+      next = static_cast<char *>(memory);
+      stack_area = {reinterpret_cast<uintptr_t>(memory), bytes};
+    }
+    if (mprotect(next, static_cast<size_t>(sysconf(_SC_PAGESIZE)), PROT_NONE) != 0)
+      throw Error("simt: no memory for the stacks of a block's threads");
+    return std::exchange(next, next + stack_bytes);
+  }
+
   std::vector<char *> unused;
+  char *next = nullptr;
 };
 
 enum class State : uint8_t { fresh, ready, waiting, done };
@@ -169,8 +179,8 @@ struct Warp {
 
 std::mutex one_launch;
 Stacks stacks;
-std::vector<Thread> threads(max_threads);
-std::vector<Warp> warps(max_threads);
+Thread threads[max_threads];
+Warp warps[max_threads];
 std::vector<unsigned> sequence;  // position -> linear thread index
 Order wanted_order = [] {
   const char *text = std::getenv("SIMT_ORDER");
@@ -179,14 +189,18 @@ Order wanted_order = [] {
 }();
 std::mt19937 random_numbers(20240229);
 
-const Kernel *body;
 Context scheduler;
 char *running_stack;
-unsigned running, position, started, finished, total, width;  // of the current block
+unsigned position, started, finished, total;  // of the running block
 Rendezvous block_meeting;
 std::string failure;
-SharedBase *shared_list;
-alignas(256) char dynamic_memory[max_shared_bytes];
+uint32_t intervals;  // that have begun, of all launches
+
+// The memory of the running block.
+constexpr size_t between_arrays = 64;
+std::vector<Placed> arrays;
+size_t shared_bytes, shared_end;              // without and with the room between arrays
+uint8_t array_of[shared_area_bytes / 4];      // of each four bytes, its number in `arrays` from 1 on
 
 std::string place(const char *file, int line) {
   const std::string path = file;
@@ -198,7 +212,8 @@ std::string name_of(const dim3 &at) {
 }
 
 void enter(unsigned thread) {
-  running = thread;
+  now.thread = thread;
+  now.warp = thread / now.width;
   const dim3 &size = current.block_dim;
   current.thread = dim3(thread % size.x, thread / size.x % size.y, thread / (size.x * size.y));
 }
@@ -214,8 +229,8 @@ unsigned next_ready() {
 
 void fiber() {
   for (;;) {
-    (*body)();
-    threads[running].state = State::done;
+    (*now.kernel)();
+    threads[now.thread].state = State::done;
     ++finished;
     if (started < total) {  // the next thread takes over this stack
       position = started;
@@ -244,7 +259,7 @@ void start_fresh(Context &from) {
 
 // Let others run until somebody makes this thread ready again.
 void suspend(bool in_warp_operation, const char *file, int line) {
-  Thread &mine = threads[running];
+  Thread &mine = threads[now.thread];
   mine.state = State::waiting;
   mine.in_warp_operation = in_warp_operation;
   mine.file = file;
@@ -258,11 +273,9 @@ void suspend(bool in_warp_operation, const char *file, int line) {
   switch_to(mine.context, threads[next].context);
 }
 
-void fail(const std::string &message) {
+[[noreturn]] void fail(const std::string &message) {
   failure = message;
-  threads[running].stack = running_stack;
-  threads[running].state = State::waiting;
-  switch_to(threads[running].context, scheduler);
+  stop_block();
 }
 
 // Count this thread in; true when it is the last of `members`.
@@ -286,41 +299,82 @@ void release(unsigned first, unsigned count, bool of_warp) {
       threads[i].state = State::ready;
 }
 
-unsigned lanes_of(unsigned warp) {
-  const unsigned rest = total - warp * width;
-  return rest < width ? rest : width;
-}
-
-std::string deadlock() {
-  if (!failure.empty()) return failure;
-  for (unsigned i = 0; i < total; ++i)
-    if (threads[i].state == State::waiting) {
-      std::string text = "deadlock: thread " + std::to_string(i) + " waits at " +
-                         place(threads[i].file, threads[i].line) + " for threads that never come there";
-      if (finished > 0)
-        text += "; " + std::to_string(finished) + " of " + std::to_string(total) + " returned";
-      return text;
-    }
-  return "deadlock";
-}
-
-}  // namespace
-
-// Fills the memory of a block with what no kernel may rely on: NaNs, and integers out of any range.
-struct Poison {
-  explicit Poison(size_t dynamic_bytes) {
-    std::memset(dynamic_memory, 0xff, dynamic_bytes);
-    for (SharedBase *shared = shared_list; shared != nullptr; shared = shared->next)
-      std::memset(shared->memory, 0xff, shared->bytes);
+// Wait for all lanes of this warp, and return what one of them gave.
+uint64_t meet(uint64_t mine, unsigned source, bool orders_memory, const char *file, int line) {
+  const unsigned width = now.width, index = now.warp;
+  if (total % width != 0)
+    fail("a warp operation at " + place(file, line) + " in a block of " + std::to_string(total) +
+         " threads, which is no whole number of warps of " + std::to_string(width));
+  if (source >= width)
+    fail("a shuffle from lane " + std::to_string(source) + " of a warp of " + std::to_string(width) + ", at " +
+         place(file, line));
+  Warp &warp = warps[index];
+  uint64_t *all = warp.lanes[warp.generation & 1];
+  all[now.thread % width] = mine;
+  if (arrive(warp.meeting, width, "warp operations", file, line)) {
+    ++warp.generation;
+    if (orders_memory) ++now.warp_intervals[index];
+    release(index * width, width, true);
+  } else {
+    suspend(true, file, line);
   }
-};
+  return all[source];
+}
 
-namespace {
+// Who waits where, of a block in which nobody can go on.
+std::string deadlock() {
+  struct Waiting {
+    unsigned count, first;
+    bool in_warp_operation;
+  };
+  std::map<std::string, Waiting> places;
+  for (unsigned i = 0; i < total; ++i) {
+    const Thread &thread = threads[i];
+    if (thread.state != State::waiting) continue;
+    const Waiting found{0, i, thread.in_warp_operation};
+    ++places.emplace(place(thread.file, thread.line), found).first->second.count;
+  }
+  std::string text = "deadlock";
+  const char *separator = ": ";
+  for (const auto &[where, waiting] : places) {
+    text += separator + std::to_string(waiting.count) +
+            (waiting.count == 1 ? " thread waits at " : " threads wait at ") + where + " for all " +
+            (waiting.in_warp_operation ? std::to_string(now.width) + " lanes of the warp"
+                                       : std::to_string(total) + " threads of the block") +
+            (waiting.count == 1 ? ": " : ", the first ") + thread_name(waiting.first);
+    separator = "; ";
+  }
+  return text + "; " + std::to_string(finished) + " of " + std::to_string(total) + " returned";
+}
+
+// Put an array into the block's memory, which a block begins as what no kernel may rely on: NaNs, and integers out
+// of any range.
+char *place_array(const char *name, size_t bytes) {
+  shared_bytes = (shared_bytes + 15) / 16 * 16 + bytes;
+  const size_t begin = shared_end, words = (bytes + 3) / 4;
+  if (shared_bytes > max_shared_bytes || begin + bytes > shared_area_bytes || arrays.size() == 255) return nullptr;
+  arrays.push_back({name, begin, bytes});
+  std::memset(array_of + begin / 4, static_cast<int>(arrays.size()), words);
+  std::memset(shared_area + begin, 0xff, bytes);
+  shared_end = (begin + bytes + 2 * between_arrays - 1) / between_arrays * between_arrays;
+  return shared_area + begin;
+}
+
+void begin_memory(size_t dynamic_bytes) {
+  std::memset(array_of, 0, shared_end / 4);
+  arrays.clear();
+  shared_bytes = shared_end = 0;
+  place_array("dynamic shared memory", dynamic_bytes);
+}
+
+std::vector<uint32_t> block_begins;  // of the running launch: the first interval of each block
 
 void run_block(size_t dynamic_bytes) {
-  const Poison poison(dynamic_bytes);
+  now.block = now.interval = ++intervals;
+  block_begins.push_back(now.block);
+  begin_memory(dynamic_bytes);
   for (unsigned i = 0; i < total; ++i) threads[i].state = State::fresh;
-  for (unsigned i = 0; i * width < total; ++i) warps[i].meeting.arrived = 0;
+  for (unsigned i = 0; i * now.width < total; ++i) warps[i].meeting.arrived = 0;
   if (wanted_order == Order::shuffled) std::shuffle(sequence.begin(), sequence.end(), random_numbers);
   block_meeting.arrived = 0;
   started = finished = 0;
@@ -330,15 +384,53 @@ void run_block(size_t dynamic_bytes) {
   for (unsigned i = 0; i < total; ++i)
     if (threads[i].state == State::waiting || threads[i].state == State::ready)
       stacks.give_back(threads[i].stack);
-  throw Error("simt: block " + name_of(current.block) + " of " + name_of(current.grid_dim) + ": " +
-              deadlock());
+  if (failure.empty()) failure = fault_text();
+  throw Error("simt: block " + block_name(now.block) + " of " + name_of(current.grid_dim) + ": " +
+              (failure.empty() ? deadlock() : failure));
 }
 
 }  // namespace
 
-SharedBase::SharedBase(void *memory, size_t bytes) : memory(memory), bytes(bytes), next(shared_list) {
-  shared_list = this;
-  std::memset(memory, 0xff, bytes);
+// ---- what the check asks ---------------------------------------------------------------------------------
+
+uintptr_t own_stack() {
+  return reinterpret_cast<uintptr_t>(running_stack);
+}
+
+const Placed *placed_at(size_t offset) {
+  const uint8_t number = array_of[offset / 4];
+  return number == 0 ? nullptr : &arrays[number - 1];
+}
+
+void stop_block() {
+  threads[now.thread].stack = running_stack;
+  threads[now.thread].state = State::waiting;
+  switch_to(threads[now.thread].context, scheduler);
+  std::abort();  // a stopped thread is not resumed
+}
+
+std::string thread_name(unsigned thread) {
+  const dim3 &size = current.block_dim;
+  return name_of(dim3(thread % size.x, thread / size.x % size.y, thread / (size.x * size.y)));
+}
+
+std::string block_name(uint32_t interval) {
+  const auto after = std::upper_bound(block_begins.begin(), block_begins.end(), interval);
+  const unsigned block = static_cast<unsigned>(after - block_begins.begin() - 1);
+  const dim3 &size = current.grid_dim;
+  return name_of(dim3(block % size.x, block / size.x % size.y, block / size.x / size.y));
+}
+
+// ---- what a kernel calls ---------------------------------------------------------------------------------
+
+void *SharedArray::place() {
+  if (block == now.block) return at;
+  block = now.block;
+  at = place_array(name, bytes);
+  if (at == nullptr)
+    fail("with " + std::string(name) + " the block uses " + std::to_string(shared_bytes) +
+         " bytes of shared memory, but a block has " + std::to_string(max_shared_bytes));
+  return at;
 }
 
 void set_order(Order order) {
@@ -347,31 +439,25 @@ void set_order(Order order) {
 }
 
 unsigned linear_thread() {
-  return running;
+  return now.thread;
 }
 
 void *dynamic_shared() {
-  return dynamic_memory;
+  return shared_area;
 }
 
 void block_barrier(const char *file, int line) {
   if (!arrive(block_meeting, total, "barriers", file, line)) return suspend(false, file, line);
+  now.interval = ++intervals;
   release(0, total, false);
 }
 
-const uint64_t *exchange(uint64_t mine, unsigned *lanes, const char *file, int line) {
-  const unsigned index = running / width;
-  Warp &warp = warps[index];
-  const uint64_t *all = warp.lanes[warp.generation & 1];
-  *lanes = lanes_of(index);
-  warp.lanes[warp.generation & 1][running % width] = mine;
-  if (arrive(warp.meeting, *lanes, "warp operations", file, line)) {
-    ++warp.generation;
-    release(index * width, *lanes, true);
-  } else {
-    suspend(true, file, line);
-  }
-  return all;
+uint64_t exchange(uint64_t mine, unsigned source, const char *file, int line) {
+  return meet(mine, source, false, file, line);
+}
+
+void warp_barrier(const char *file, int line) {
+  meet(0, 0, true, file, line);
 }
 
 void run(const Launch &launch) {
@@ -388,9 +474,12 @@ void run(const Launch &launch) {
   if (launch.warp_width < 1 || launch.warp_width > max_lanes)
     throw Error("simt: warps of " + std::to_string(launch.warp_width) + " lanes");
   const std::lock_guard<std::mutex> lock(one_launch);
-  body = &launch.kernel;
+  now.kernel = &launch.kernel;
+  now.launch = intervals + 1;
+  now.width = launch.warp_width;
   total = static_cast<unsigned>(per_block);
-  width = launch.warp_width;
+  block_begins.clear();
+  check_launch();
   sequence.resize(total);
   std::iota(sequence.begin(), sequence.end(), 0u);
   if (wanted_order == Order::reverse) std::reverse(sequence.begin(), sequence.end());

@@ -1,5 +1,6 @@
 // simt.hpp -- runs the blocks of CUDA-dialect kernels on the CPU, warps of any width, no device needed.
 // A thread of a block is a fiber that is only made when the thread has to wait; see simt.cpp for the order.
+// Kernels compiled with -fsanitize=thread are watched as well: check.cpp says what is found.
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -8,12 +9,10 @@
 #include <stdexcept>
 #include <string>
 
-#ifndef SIMT_NO_DIM3  // for an SDK double that has its own
 struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
-#endif
 
 #define __global__
 #define __device__
@@ -24,29 +23,52 @@ struct dim3 {
 namespace simt {
 
 // A kernel that would hang or be undefined on a device: threads of a block that wait at different barriers,
-// or for threads that have returned; a block that no device runs.
+// or for threads that have returned; a block that no device runs; an access that races or is out of bounds.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-constexpr unsigned max_threads = 1024;          // per block
-constexpr size_t max_shared_bytes = 227 << 10;  // per block
+constexpr unsigned max_threads = 1024;         // per block
+constexpr unsigned max_lanes = 128;            // per warp
+constexpr size_t max_shared_bytes = 48 << 10;  // per block: what a device gives to a kernel that asks for no more
 
 // In which order the threads of a block run between two barriers. What depends on it is a race.
 enum class Order { forward, reverse, shuffled };
 // The next launches' order; the environment variable SIMT_ORDER sets the first one.
 void set_order(Order order);
 
+// Where an address lies, as whoever owns the memory of the device knows it, and from where to where (the end
+// exclusive) that is so.
+enum class Owner {
+  device,  // in memory that may be used
+  nobody,  // in the device's memory, but in no allocation
+  host,
+};
+struct Range {
+  uintptr_t begin, end;
+  Owner owner;
+};
+// How accesses to memory outside of a block are judged, in kernels that are watched; they are not without it.
+// Called while a launch runs, by the thread that runs it.
+void set_device_memory(Range (*find)(uintptr_t address));
+
 // A kernel and copies of its arguments: what each thread calls. Lighter to compile than std::function, of
 // which a kernel per dtype and operator would make thousands.
 class Kernel {
  public:
-  template <class Body> explicit Kernel(const Body &body)
-      : state(new Body(body), [](void *made) { delete static_cast<Body *>(made); }),
+  template <class Body> Kernel(const Body &body, const void *function)
+      : function(function),
+        bytes(sizeof(Body)),
+        state(new Body(body), [](void *made) { delete static_cast<Body *>(made); }),
         call([](void *made) { (*static_cast<Body *>(made))(); }) {}
   void operator()() const { call(state.get()); }
+  // Constants of the launch, which every thread may read.
+  bool holds(uintptr_t address) const { return address - reinterpret_cast<uintptr_t>(state.get()) < bytes; }
+
+  const void *const function;  // its code, for its name
 
  private:
+  size_t bytes;
   std::unique_ptr<void, void (*)(void *)> state;
   void (*call)(void *);
 };
@@ -72,33 +94,33 @@ extern Index current;
 unsigned linear_thread();
 void *dynamic_shared();
 void block_barrier(const char *file, int line);
-// Wait for every lane of this warp, and return what each gave, by lane; how many lanes there are in `lanes`.
-const uint64_t *exchange(uint64_t mine, unsigned *lanes, const char *file, int line);
+// Wait for every lane of this warp; what lanes wrote before, they all may read after it.
+void warp_barrier(const char *file, int line);
+// Wait for every lane of this warp, and return what lane number `source` gave. That orders no memory.
+uint64_t exchange(uint64_t mine, unsigned source, const char *file, int line);
+// An atomic operation on this memory, which races with no other one, and the code that asked for it.
+void note_atomic(const void *memory, size_t bytes, const void *code);
 
-// Memory of a block. It is known to the executor, which fills it with garbage before each block.
-class SharedBase {
+// An array in the memory of a block. Arrays lie apart, so that what runs out of one does not run into the next,
+// and hold garbage when a block begins. Each thread that comes to one asks where it is.
+class SharedArray {
  public:
-  SharedBase(void *memory, size_t bytes);
+  constexpr SharedArray(const char *name, size_t bytes) : name(name), bytes(bytes) {}
+  void *place();
 
  private:
-  friend struct Poison;
-  void *memory;
+  const char *name;
   size_t bytes;
-  SharedBase *next;
-};
-template <class T, size_t count> class Shared : SharedBase {
- public:
-  Shared() : SharedBase(items, sizeof(items)) {}
-  alignas(16) T items[count];
+  uint32_t block = 0;  // the last that had it
+  void *at = nullptr;
 };
 
 template <class T> T shuffle_from(T value, unsigned lane, const char *file, int line) {
   static_assert(sizeof(T) <= 8, "a lane hands over eight bytes at most");
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
-  unsigned lanes;
-  const uint64_t *all = exchange(bits, &lanes, file, line);
-  if (lane < lanes) std::memcpy(&value, all + lane, sizeof(T));
+  bits = exchange(bits, lane, file, line);
+  std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
 

@@ -5,19 +5,16 @@
 from __future__ import annotations
 
 import ctypes
-import os
-import shlex
+import re
+import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
 
-import infinicore
-
 HERE = Path(__file__).resolve().parent
-INCLUDE = Path(infinicore.__file__).resolve().parent / "include"
-CASES = ["neighbour", "no_barrier", "all_lanes", "counting", "half_returns", "two_barriers"]
-CASES += ["missing_lane", "two_shuffles", "warp_against_block", "leftovers"]
+BUILD = runpy.run_path(str(HERE / "build.py"))
+COMPILE = [*BUILD["compiler"](), *BUILD["FLAGS"]]
 FORWARD, REVERSE, SHUFFLED = range(3)
 #: Comment at the end of a line of cases.cpp -> what the executor calls that line.
 PLACES = {
@@ -35,25 +32,43 @@ class Executor:
         self.library.run_case.restype = ctypes.c_char_p
 
     def run(
-        self, case: str, *, block: int = 256, grid: int = 1, order: int = FORWARD, shared: int = 64
+        self,
+        case: str,
+        *,
+        block: int = 256,
+        grid: int = 1,
+        depth: int = 1,
+        order: int = FORWARD,
+        shared: int = 64,
     ) -> tuple[str, list[int]]:
         """Return what the executor says against the kernel, and what the kernel wrote."""
-        out = (ctypes.c_int * (grid * max(block, 1) + 8))()
-        said = self.library.run_case(CASES.index(case), order, grid, block, ctypes.c_size_t(shared), out)
+        count = grid * max(block, 1) + 8
+        out = (ctypes.c_int * (count + 64))()
+        size = (ctypes.c_size_t(shared), out, ctypes.c_size_t(4 * count))
+        said = self.library.run_case(case.encode(), order, grid, depth, block, *size)
         return said.decode(), list(out)
 
 
-@pytest.fixture(scope="session", params=[32, 64, 128])
-def executor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Executor:
-    target = tmp_path_factory.mktemp("simt") / f"cases{request.param}.so"
-    subprocess.run(
-        [
-            *shlex.split(os.environ.get("CXX", "c++")), "-std=c++17", "-O0", "-fPIC", "-shared", "-pthread",
-            "-fvisibility=hidden", f"-DINFINI_WARP_WIDTH={request.param}", f"-I{INCLUDE}", f"-I{HERE.parent}",
-            str(HERE / "cases.cpp"), str(HERE / "simt.cpp"), "-o", str(target),
-        ],
-        check=True,
-    )  # fmt: skip
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Compile the executor, which is one for all widths; return its objects."""
+    folder = tmp_path_factory.mktemp("executor")
+    sources, objects = BUILD["EXECUTOR"], []
+    for source in sources:
+        objects.append(str(folder / f"{source.stem}.o"))
+        subprocess.run([*COMPILE, "-g0", "-c", str(source), "-o", objects[-1]], check=True)
+    return objects
+
+
+@pytest.fixture(scope="session", params=BUILD["WIDTHS"])
+def executor(
+    request: pytest.FixtureRequest, compiled: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Executor:
+    folder = tmp_path_factory.mktemp("cases")
+    objects, target = folder / "cases.o", folder / f"cases{request.param}.so"
+    flags = [*COMPILE, *BUILD["WATCHED"], "-O0", f"-DINFINI_WARP_WIDTH={request.param}"]
+    subprocess.run([*flags, "-c", str(HERE / "cases.cpp"), "-o", str(objects)], check=True)
+    subprocess.run([*COMPILE, "-shared", "-pthread", str(objects), *compiled, "-ldl", "-o", str(target)], check=True)
     found = Executor(target)
     assert found.library.lanes() == request.param
     return found
@@ -67,12 +82,77 @@ def test_barriers_and_shared_memory(executor: Executor, block: int, order: int) 
     assert out[: 3 * block] == [(i + 1) % block for i in range(block)] * 3
 
 
+#: Kernels that race -> the same without the mistake, the kind of race, the memory, the lines that meet.
+RACES = {
+    "no_barrier": ("neighbour", "read/write", "shared", "its own|its neighbour's"),
+    "other_warp": ("warp_neighbour", "read/write", "shared", "a warp writes|a warp reads"),
+    "warp_neighbour_after_shuffle": ("warp_neighbour", "read/write", "shared", "a warp writes|a warp reads"),
+    "double_buffer_off_by_one": ("double_buffer", "read/write", "buffers", "this round|next round"),
+    "tree_sum_without_barrier": ("tree_sum", "read/write", "shared", "a level of the tree"),
+    "overwritten_too_early": ("overwritten", "read/write", "shared", "over what others read|what is overwritten"),
+    "all_write": ("one_writes", "write/write", "shared", "everybody"),
+    "counter_read_too_early": ("counter", "read/write", "count", "counts|looks"),
+    "bytes_of_others": ("bytes", "write/write", "shared", "a byte"),
+    "global_neighbour_without_barrier": ("global_neighbour", "read/write", "", "global write|global read"),
+    "blocks_meet": ("blocks_apart", "write/write", "", "once a block"),
+}
+RACE = re.compile(
+    r"simt: block \(\d+, 0, 0\) of \(\d, 1, 1\): race \((?P<kind>[a-z/]+)\) in .*::(?P<kernel>\w+)[<(].*: "
+    r"thread (?P<mine>\(\d+, 0, 0\)) (?P<does>reads|writes|atomically changes) (?P<bytes>\d) bytes? of "
+    r"(?:shared memory, at byte (?P<offset>\d+) of (?P<array>\w+), which has (?P<size>\d+) bytes?|global memory, .*)"
+    r" \((?P<here>[\w.:]+)\), which thread (?P<theirs>\(\d+, 0, 0\))(?P<block> of block \(\d, 0, 0\))? "
+    r"(?P<did>reads|writes|atomically changes) \((?P<there>[\w.:]+)\) with no (barrier between them|order between blocks)"
+)
+
+
 @pytest.mark.parametrize("order", [FORWARD, REVERSE, SHUFFLED])
-def test_a_missing_barrier_shows_in_some_order(executor: Executor, order: int) -> None:
-    """The threads' order is the only luck that a race has: in every order here, this one is out of it."""
-    said, out = executor.run("no_barrier", order=order)
+@pytest.mark.parametrize("wrong", RACES)
+def test_a_race_is_found_in_any_order(executor: Executor, wrong: str, order: int) -> None:
+    right, kind, array, lines = RACES[wrong]
+    grid = 3 if wrong == "blocks_meet" else 1
+    said, _ = executor.run(wrong, grid=grid, order=order)
+    found = RACE.fullmatch(said)
+    assert found, said
+    assert found["kind"] == kind
+    assert {found["here"], found["there"]} <= {PLACES[line] for line in lines.split("|")}
+    assert (found["mine"], "") != (found["theirs"], found["block"] or "")
+    assert (found["does"] == "reads" or found["did"] == "reads") == (kind == "read/write")
+    if array:
+        assert found["array"] == array
+        assert int(found["offset"]) + int(found["bytes"]) <= int(found["size"])
+    said, _ = executor.run(right, grid=grid, order=order)
     assert not said
-    assert out[:256] != [(i + 1) % 256 for i in range(256)]
+
+
+@pytest.mark.parametrize("order", [FORWARD, REVERSE, SHUFFLED])
+def test_blocks_and_reductions_one_after_the_other_do_not_race(executor: Executor, order: int) -> None:
+    said, out = executor.run("reduced_twice", order=order)
+    assert not said
+    assert out[:256] == [256 * sum(range(256))] * 256
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("beyond_array", "thread (20, 0, 0) writes 4 bytes of shared memory, at byte 80 of shared, which has 80"),
+        ("beyond_dynamic", "reads 4 bytes of shared memory, at byte 64 of dynamic shared memory, which has 64"),
+        ("beyond_allocation", "writes 4 bytes of memory that is in no allocation"),
+        ("host_memory", "writes 4 bytes of memory of the host"),
+        ("local_memory", "reads 4 bytes of another thread's local memory"),
+    ],
+)
+def test_what_is_out_of_bounds_is_found(executor: Executor, case: str, words: str) -> None:
+    said, _ = executor.run(case, block=128)
+    assert f"out of bounds in infini::cudalike::(anonymous namespace)::{case}(int*): thread " in said
+    assert words in said
+    line = {
+        "beyond_array": "one too many",
+        "beyond_dynamic": "after the last",
+        "beyond_allocation": "after the allocation",
+        "host_memory": "of the host",
+        "local_memory": "of another thread",
+    }[case]
+    assert said.endswith(f"({PLACES[line]})")
 
 
 @pytest.mark.parametrize("order", [FORWARD, REVERSE, SHUFFLED])
@@ -88,7 +168,7 @@ def test_warp_operations(executor: Executor, order: int) -> None:
 
 
 def test_atomics_and_grids(executor: Executor) -> None:
-    said, out = executor.run("counting", block=128, grid=3)
+    said, out = executor.run("counting", block=128, grid=3, depth=2)
     assert not said
     assert out[0] == 2 * 3 * sum(range(128)) + 128 * (2 * (0 + 1 + 2) + 3 * (0 + 1))
     assert out[1] == 128 * 3 * 2
@@ -99,20 +179,26 @@ def test_atomics_and_grids(executor: Executor) -> None:
     [
         (
             "half_returns",
-            "deadlock: thread 0 waits at {waits for threads that returned} for threads that never come",
+            "deadlock: 128 threads wait at {waits for threads that returned} for all 256 threads of the block, "
+            "the first (0, 0, 0); 128 of 256 returned",
         ),
-        ("half_returns", "; 128 of 256 returned"),
         (
             "two_barriers",
             "different barriers: at {the even threads} and, thread (1, 0, 0), at {the odd threads}",
         ),
-        ("missing_lane", "deadlock: thread 0 waits at {waits for lane 3}"),
+        ("missing_lane", " threads wait at {waits for lane 3} for all "),
+        ("missing_lane", " lanes of the warp, the first (0, 0, 0); "),
         ("two_shuffles", "threads meet at different warp operations"),
-        ("warp_against_block", "deadlock: thread 0 waits at {waits for the others}"),
+        ("warp_against_block", "deadlock: 5 threads wait at {waits for the others} for all 256 threads of the"),
+        ("warp_against_block", " threads wait at {waits for the first five} for all "),
+        ("partial_warp", "a warp operation at {a lane is missing} in a block of 249 threads, which is no whole"),
+        ("lane_beyond", " of a warp of "),
+        ("lane_beyond", ", at {no such lane}"),
+        ("too_much_shared", "with other_half the block uses 49232 bytes of shared memory, but a block has 49152"),
     ],
 )
 def test_what_would_hang_is_reported(executor: Executor, case: str, words: str) -> None:
-    said, _ = executor.run(case)
+    said, _ = executor.run(case, block=249 if case == "partial_warp" else 256)
     assert "block (0, 0, 0) of (1, 1, 1)" in said
     assert words.format_map(PLACES) in said
     said, out = executor.run("neighbour")  # and the executor goes on
@@ -126,7 +212,7 @@ def test_shared_memory_begins_as_garbage(executor: Executor) -> None:
     assert out[:3] == [1, 1, 1]
 
 
-@pytest.mark.parametrize(("block", "shared"), [(0, 0), (1025, 0), (32, 228 << 10)])
+@pytest.mark.parametrize(("block", "shared"), [(0, 0), (1025, 0), (32, (48 << 10) + 4)])
 def test_blocks_that_no_device_runs(executor: Executor, block: int, shared: int) -> None:
     said, _ = executor.run("neighbour", block=block, shared=shared)
     assert said.startswith("simt: ")
