@@ -39,8 +39,10 @@ def build(folder: Path) -> Path:
     objects.mkdir(parents=True, exist_ok=True)
     names = {"NAME": "cuda", "VENDOR": "NVIDIA", "VERSION": "double"}
     flags = [*(f'-DINFINI_{name}="{text}"' for name, text in names.items()), "-DINFINI_WARP_WIDTH=32", "-g0"]
+    flags += ['-DINFINI_HOPPER="simt/hopper.hpp"']
     flags += [f"-I{HERE / 'include'}", f"-I{SOURCES}"]
     units = [*sorted(SOURCES.glob("*.cpp")), HERE / "launch.cpp", HERE / "products.cpp"]
+    units += [*sorted(SOURCES.glob("hopper/*.cu")), HERE.parent / "simt" / "hopper.cpp"]
     plugin = {objects / f"{unit.stem}.o": unit for unit in units}
     sdk = {source: objects / f"sdk_{Path(source).stem}.o" for source, _ in LIBRARIES.values()}
     sources = {**plugin, **{target: HERE / source for source, target in sdk.items()}}

@@ -53,7 +53,8 @@ def compile_all(jobs: dict[Path, tuple[Path, Sequence[str]]]) -> None:
         source, flags = jobs[target]
         depfile = target.with_suffix(".d")
         outputs = ("-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target))
-        command = [*cached, *FLAGS, *flags, *extra, *outputs]
+        language = ["-x", "c++"] if source.suffix == ".cu" else []
+        command = [*cached, *FLAGS, *flags, *extra, *language, *outputs]
         if stale(target, command, prerequisites(depfile)):
             execute(command, target)
 

@@ -81,7 +81,7 @@ namespace simt {
 Index current;
 Now now;
 StackArea stack_area;
-alignas(256) char shared_area[shared_area_bytes];
+alignas(1024) char shared_area[shared_area_bytes];
 
 namespace {
 
@@ -159,6 +159,8 @@ struct Thread {
   bool in_warp_operation;
   const char *file;  // where it waits
   int line;
+  bool (*ready)(void *);  // what it waits for, where that is no meeting
+  void *what;
   char *stack;  // NULL until it first waits
   Context context;
 };
@@ -202,6 +204,8 @@ std::vector<Placed> arrays;
 size_t shared_bytes, shared_end;              // without and with the room between arrays
 uint8_t array_of[shared_area_bytes / 4];      // of each four bytes, its number in `arrays` from 1 on
 
+size_t allowed_shared_bytes = max_shared_bytes;
+
 std::string place(const char *file, int line) {
   const std::string path = file;
   return path.substr(path.rfind('/') + 1) + ":" + std::to_string(line);
@@ -222,7 +226,10 @@ void enter(unsigned thread) {
 unsigned next_ready() {
   for (unsigned step = 0; step < total; ++step) {
     if (++position >= total) position = 0;
-    if (threads[sequence[position]].state == State::ready) return sequence[position];
+    const Thread &thread = threads[sequence[position]];
+    if (thread.state == State::ready ||
+        (thread.state == State::waiting && thread.ready != nullptr && thread.ready(thread.what)))
+      return sequence[position];
   }
   return total;
 }
@@ -273,11 +280,6 @@ void suspend(bool in_warp_operation, const char *file, int line) {
   switch_to(mine.context, threads[next].context);
 }
 
-[[noreturn]] void fail(const std::string &message) {
-  failure = message;
-  stop_block();
-}
-
 // Count this thread in; true when it is the last of `members`.
 bool arrive(Rendezvous &meeting, unsigned members, const char *what, const char *file, int line) {
   if (meeting.arrived == 0) {
@@ -295,7 +297,8 @@ bool arrive(Rendezvous &meeting, unsigned members, const char *what, const char 
 // Make the threads first .. first + count - 1 ready, those of them that wait for this kind of meeting.
 void release(unsigned first, unsigned count, bool of_warp) {
   for (unsigned i = first; i < first + count; ++i)
-    if (threads[i].state == State::waiting && threads[i].in_warp_operation == of_warp)
+    if (threads[i].state == State::waiting && threads[i].ready == nullptr &&
+        threads[i].in_warp_operation == of_warp)
       threads[i].state = State::ready;
 }
 
@@ -352,7 +355,7 @@ std::string deadlock() {
 char *place_array(const char *name, size_t bytes) {
   shared_bytes = (shared_bytes + 15) / 16 * 16 + bytes;
   const size_t begin = shared_end, words = (bytes + 3) / 4;
-  if (shared_bytes > max_shared_bytes || begin + bytes > shared_area_bytes || arrays.size() == 255) return nullptr;
+  if (shared_bytes > allowed_shared_bytes || begin + bytes > shared_area_bytes || arrays.size() == 255) return nullptr;
   arrays.push_back({name, begin, bytes});
   std::memset(array_of + begin / 4, static_cast<int>(arrays.size()), words);
   std::memset(shared_area + begin, 0xff, bytes);
@@ -373,7 +376,10 @@ void run_block(size_t dynamic_bytes) {
   now.block = now.interval = ++intervals;
   block_begins.push_back(now.block);
   begin_memory(dynamic_bytes);
-  for (unsigned i = 0; i < total; ++i) threads[i].state = State::fresh;
+  for (unsigned i = 0; i < total; ++i) {
+    threads[i].state = State::fresh;
+    threads[i].ready = nullptr;
+  }
   for (unsigned i = 0; i * now.width < total; ++i) warps[i].meeting.arrived = 0;
   if (wanted_order == Order::shuffled) std::shuffle(sequence.begin(), sequence.end(), random_numbers);
   block_meeting.arrived = 0;
@@ -403,9 +409,12 @@ const Placed *placed_at(size_t offset) {
 }
 
 void stop_block() {
-  threads[now.thread].stack = running_stack;
-  threads[now.thread].state = State::waiting;
-  switch_to(threads[now.thread].context, scheduler);
+  Thread &mine = threads[now.thread];
+  if (mine.state != State::done) {
+    mine.stack = running_stack;
+    mine.state = State::waiting;
+  }
+  switch_to(mine.context, scheduler);
   std::abort();  // a stopped thread is not resumed
 }
 
@@ -423,14 +432,37 @@ std::string block_name(uint32_t interval) {
 
 // ---- what a kernel calls ---------------------------------------------------------------------------------
 
+void fail(const std::string &message) {
+  failure = message;
+  stop_block();
+}
+
+uint32_t block_number() {
+  return now.block;
+}
+
+void wait_until(bool (*ready)(void *), void *what, const char *file, int line) {
+  Thread &mine = threads[now.thread];
+  if (ready(what)) return;
+  mine.ready = ready;
+  mine.what = what;
+  suspend(false, file, line);
+  mine.ready = nullptr;
+}
+
 void *SharedArray::place() {
   if (block == now.block) return at;
   block = now.block;
   at = place_array(name, bytes);
   if (at == nullptr)
     fail("with " + std::string(name) + " the block uses " + std::to_string(shared_bytes) +
-         " bytes of shared memory, but a block has " + std::to_string(max_shared_bytes));
+         " bytes of shared memory, but a block has " + std::to_string(allowed_shared_bytes));
   return at;
+}
+
+void allow_shared(size_t bytes) {
+  const std::lock_guard<std::mutex> lock(one_launch);
+  allowed_shared_bytes = std::max(allowed_shared_bytes, bytes);
 }
 
 void set_order(Order order) {
@@ -468,9 +500,9 @@ void run(const Launch &launch) {
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)
     throw Error("simt: a grid of " + name_of(grid) + " blocks of " + name_of(block) +
                 " threads is outside what devices run");
-  if (dynamic_shared_bytes > max_shared_bytes)
+  if (dynamic_shared_bytes > allowed_shared_bytes)
     throw Error("simt: " + std::to_string(dynamic_shared_bytes) +
-                " bytes of shared memory, but a block has " + std::to_string(max_shared_bytes));
+                " bytes of shared memory, but a block has " + std::to_string(allowed_shared_bytes));
   if (launch.warp_width < 1 || launch.warp_width > max_lanes)
     throw Error("simt: warps of " + std::to_string(launch.warp_width) + " lanes");
   const std::lock_guard<std::mutex> lock(one_launch);

@@ -31,6 +31,10 @@ struct Error : std::runtime_error {
 constexpr unsigned max_threads = 1024;         // per block
 constexpr unsigned max_lanes = 128;            // per warp
 constexpr size_t max_shared_bytes = 48 << 10;  // per block: what a device gives to a kernel that asks for no more
+constexpr size_t max_allowed_bytes = 227 << 10;  // per block: what a kernel may ask for
+
+// Blocks of the launches to come may have so much memory: what a kernel asks the device for.
+void allow_shared(size_t bytes);
 
 // In which order the threads of a block run between two barriers. What depends on it is a race.
 enum class Order { forward, reverse, shuffled };
@@ -100,6 +104,13 @@ void warp_barrier(const char *file, int line);
 uint64_t exchange(uint64_t mine, unsigned source, const char *file, int line);
 // An atomic operation on this memory, which races with no other one, and the code that asked for it.
 void note_atomic(const void *memory, size_t bytes, const void *code);
+
+// Let others run until ready(what) says that this thread may go on. Threads that all wait are a deadlock.
+void wait_until(bool (*ready)(void *), void *what, const char *file, int line);
+// This block is wrong: the launch ends with this message.
+[[noreturn]] void fail(const std::string &message);
+// A number of the running block that no other one has, of all launches.
+uint32_t block_number();
 
 // An array in the memory of a block. Arrays lie apart, so that what runs out of one does not run into the next,
 // and hold garbage when a block begins. Each thread that comes to one asks where it is.

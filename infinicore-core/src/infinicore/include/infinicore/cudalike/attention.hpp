@@ -12,103 +12,12 @@
 #include <infinicore/operators/paged_attention_prefill.h>
 #include <infinicore/operators/scaled_dot_product_attention.h>
 
-#include "rows.hpp"
+#include "attention_call.hpp"
 
 namespace infini::cudalike {
 
 constexpr int head_items = 8;  // elements of a head that one lane holds
-constexpr unsigned attention_threads = 128;
 constexpr int max_head = 256;
-
-// Strides of a tensor as this kernel sees it: by token, head and element.
-struct HeadStrides {
-  int64_t token, head, element;
-};
-
-// One call. Sequence b has rows i = 0 .. and keys j = 0 .. length - 1; row i sees j <= i + diagonal.
-struct AttentionCall {
-  HeadStrides q, k, v, out, mask;
-  int64_t heads, kv_heads, size, value_size;  // of a head
-  int lanes;                                  // that share a key: a power of two
-  double scale;
-  bool causal, top_left;  // diagonal 0, instead of at the last key
-
-  // dense: rows_per_sequence rows each; the layout gives where sequence b begins in out, q, k, v and the mask
-  int64_t rows, rows_per_sequence, fixed_length;
-  Layout<5> sequences;
-
-  // of varying lengths: tokens cuts_q[b] .. cuts_q[b + 1] - 1; data is NULL where not used
-  IntegerReader cuts_q, cuts_k;
-  int64_t sequence_count;
-
-  IntegerReader lengths;  // of keys; without the new tokens where lengths_are_past
-  bool lengths_are_past;
-
-  // in pages: table[b * table_stride.. ] names the page, page_size tokens each
-  IntegerReader table;
-  int64_t table_stride, table_width, page_size, page_count, k_page, v_page;
-
-  const float *slopes;
-  int64_t slope_stride;
-  const void *mask_data;
-  int32_t mask_dtype;
-};
-
-// Where one query row stands.
-constexpr int64_t nowhere = INT64_MIN;  // no element's place
-struct QueryRow {
-  bool exists;
-  int64_t sequence, i, length, diagonal;
-  int64_t out, q, k, v, mask;  // first elements
-};
-
-__device__ inline QueryRow locate_row(const AttentionCall &call, int64_t row) {
-  QueryRow here{};
-  int64_t rows = call.rows_per_sequence;
-  if (call.cuts_q.data != nullptr) {
-    int64_t low = 0, high = call.sequence_count;  // the last cut at or before the row
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (call.cuts_q[middle + 1] <= row)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    here.exists = low < call.sequence_count && call.cuts_q[low] <= row;
-    here.sequence = low;
-    here.out = row * call.out.token;
-    if (!here.exists) return here;
-    here.i = row - call.cuts_q[low];
-    rows = call.cuts_q[low + 1] - call.cuts_q[low];
-    here.q = row * call.q.token;
-  } else {
-    here.exists = true;
-    here.sequence = row / rows;
-    here.i = row % rows;
-    int64_t at[5];
-    call.sequences.locate(uint32_t(here.sequence), at);
-    here.out = at[0] + here.i * call.out.token;
-    here.q = at[1] + here.i * call.q.token;
-    here.k = at[2];
-    here.v = at[3];
-    here.mask = at[4] + here.i * call.mask.token;
-  }
-  here.length = call.fixed_length;
-  if (call.cuts_k.data != nullptr) {
-    const int64_t first = call.cuts_k[here.sequence];
-    here.length = call.cuts_k[here.sequence + 1] - first;
-    if (call.table.data == nullptr) {
-      here.k = first * call.k.token;
-      here.v = first * call.v.token;
-    }
-  } else if (call.lengths.data != nullptr) {
-    here.length = call.lengths[here.sequence] + (call.lengths_are_past ? rows : 0);
-  }
-  here.diagonal = call.top_left ? 0 : here.length - rows;
-  if (call.table.data != nullptr && here.length > call.table_width * call.page_size)
-    here.length = call.table_width * call.page_size;
-  return here;
-}
 
 // Where key j lies, in elements from the first of k and of v; false where the table names no page.
 __device__ inline bool locate_key(const AttentionCall &call, const QueryRow &row, int64_t j, int64_t &k,
@@ -160,16 +69,6 @@ template <class T, bool vectors> __device__ inline void load_head(const T *head,
       items[e] = read && first + e < size ? load(head[(first + e) * stride]) : compute_t<T>(0);
     }
   }
-}
-
-// Two softmaxes of parts of a row become one: weights of the old and the new part. -inf tops have no weight.
-template <class C> __device__ inline C rescale(C top, C new_top) {
-  return top == -math::infinity<C>() ? C(0) : math::exp(top - new_top);
-}
-
-// What a block hands to combine_splits for each head: the top score, the sum of weights, the weighted values.
-__host__ __device__ inline int64_t partial_size(int64_t value_size) {
-  return value_size + 2;
 }
 
 // grid: query rows, KV heads times chunks of their query heads, splits.
@@ -263,27 +162,6 @@ static __global__ void attention_kernel(AttentionCall call, T *out, const T *q, 
   }
 }
 
-// grid: query rows, heads.
-template <class T>
-static __global__ void combine_splits(AttentionCall call, T *out, const compute_t<T> *partials, int splits) {
-  using C = compute_t<T>;
-  const QueryRow row = locate_row(call, blockIdx.x);
-  const int64_t head = blockIdx.y, stride = partial_size(call.value_size);
-  const C *mine = partials + (int64_t(blockIdx.x) * call.heads + head) * splits * stride;
-  C top = -math::infinity<C>();
-  for (int s = 0; s < splits; ++s) top = MaxOf<C>{}.merge(top, mine[s * stride]);
-  for (int64_t e = threadIdx.x; e < call.value_size; e += blockDim.x) {
-    C weights = 0, sum = 0;
-    for (int s = 0; s < splits; ++s) {
-      const C part = rescale(mine[s * stride], top);
-      weights += mine[s * stride + 1] * part;
-      sum += mine[s * stride + 2 + e] * part;
-    }
-    out[row.out + head * call.out.head + e * call.out.element] =
-        store<T>(sum / (weights == C(0) ? C(1) : weights));
-  }
-}
-
 // ---- many query rows: tiles -----------------------------------------------------------------------------
 
 constexpr int tile_queries = 32, tile_keys = 32, tiled_head = 128;
@@ -291,29 +169,6 @@ constexpr int row_group = 4;           // query rows of a thread
 constexpr int threads_per_group = 16;  // that share them, each with its own columns
 constexpr int score_columns = tile_keys / threads_per_group;
 constexpr int value_columns = tiled_head / threads_per_group;
-
-// The first row of tile number `tile`, counted over all sequences; false where there are fewer tiles.
-__device__ inline bool locate_tile(const AttentionCall &call, int64_t tile, int64_t &first_row, int &rows) {
-  int64_t begin = 0, count = call.rows_per_sequence;
-  if (call.cuts_q.data == nullptr) {
-    const int64_t per_sequence = (count + tile_queries - 1) / tile_queries;
-    begin = tile / per_sequence * count;
-    tile %= per_sequence;
-  } else {
-    for (int64_t b = 0;; ++b) {
-      if (b >= call.sequence_count) return false;
-      begin = call.cuts_q[b];
-      count = call.cuts_q[b + 1] - begin;
-      const int64_t tiles = (count + tile_queries - 1) / tile_queries;
-      if (tile < tiles) break;
-      tile -= tiles;
-    }
-  }
-  first_row = begin + tile * tile_queries;
-  const int64_t rest = count - tile * tile_queries;
-  rows = int(rest < tile_queries ? rest : tile_queries);
-  return first_row >= 0 && first_row + rows <= call.rows;
-}
 
 // Neighbouring rows of a tile begin in different banks.
 __host__ __device__ constexpr int64_t tile_pitch(int64_t size) {
@@ -344,10 +199,11 @@ static __global__ void tiled_attention(AttentionCall call, T *out, const T *q, c
   INFINI_SHARED(int64_t, key_places, tile_keys);
   INFINI_SHARED(int64_t, value_places, tile_keys);
   const int64_t head = blockIdx.y, kv_head = head / (call.heads / call.kv_heads);
-  int64_t first_row = 0;
-  int rows = 0;
-  if (!locate_tile(call, blockIdx.x, first_row, rows)) return;  // the whole block
-  const QueryRow first = locate_row(call, first_row);
+  int64_t tile = blockIdx.x, begin, count;
+  if (!locate_tile(call, tile_queries, tile, begin, count)) return;  // the whole block
+  const int64_t rest = count - tile * tile_queries;
+  const int rows = int(rest < tile_queries ? rest : tile_queries);
+  const QueryRow first = locate_row(call, begin + tile * tile_queries);
   C *queries = dynamic_shared<C>(), *tokens = queries + tile_queries * tile_pitch(call.size);
   load_tile<T>(queries, q, call.q.element, call.size, tile_queries, C(call.scale), [&](int row) {
     return row < rows ? first.q + row * call.q.token + head * call.q.head : nowhere;
@@ -430,16 +286,6 @@ static __global__ void tiled_attention(AttentionCall call, T *out, const T *q, c
     }
 }
 
-// Tokens of no sequence attend to nothing. grid: query rows.
-template <class T> static __global__ void clear_rows(AttentionCall call, T *out) {
-  const QueryRow row = locate_row(call, blockIdx.x);
-  if (row.exists) return;
-  const int64_t items = call.heads * call.value_size;
-  for (int64_t item = threadIdx.x; item < items; item += blockDim.x)
-    out[row.out + item / call.value_size * call.out.head + item % call.value_size * call.out.element] =
-        store<T>(compute_t<T>(0));
-}
-
 // ---- the host's side ------------------------------------------------------------------------------------
 
 constexpr int64_t target_blocks = 1024;  // enough to fill the largest devices
@@ -471,11 +317,14 @@ class AttentionPlan {
     tiles_ = (call_.sequence_count > 0 ? call_.rows : call_.rows_per_sequence) >= rows_for_tiles &&
              call_.value_size <= tiled_head && tile_bytes_ + score_bytes <= 48 << 10;
     if (tiles_) splits_ = 1;
+    if (vendor_attention != nullptr) vendor_ = vendor_attention(dtype, call_, longest);
   }
 
   uint64_t workspace() const {
-    if (splits_ == 1) return 0;
-    return uint64_t(call_.rows * call_.heads * splits_ * partial_size(call_.value_size)) * state_bytes_;
+    const uint64_t vendors = vendor_ ? vendor_->workspace() : 0;
+    if (splits_ == 1) return vendors;
+    const int64_t items = call_.rows * call_.heads * splits_ * partial_size(call_.value_size);
+    return std::max(vendors, uint64_t(items * state_bytes_));
   }
 
   // The call as planned; execute() fills in its addresses.
@@ -484,6 +333,7 @@ class AttentionPlan {
   void run(const AttentionCall &call, void *out, const void *q, const void *k, const void *v, void *workspace,
            Stream stream) const {
     if (call.rows == 0 || call.heads == 0 || call.value_size == 0) return;
+    if (vendor_ && vendor_->run(call, out, q, k, v, workspace, stream)) return;
     run_(*this, call, out, q, k, v, workspace, stream);
   }
 
@@ -543,6 +393,7 @@ class AttentionPlan {
   Run run_;
   int64_t group_, chunks_ = 1, splits_ = 1, state_bytes_, tile_bytes_ = 0;
   bool tiles_ = false;
+  std::unique_ptr<VendorAttention> vendor_;
 };
 
 // Strides of dimensions `token` and `head` and of the last one; -1: there is none.
