@@ -80,7 +80,7 @@ __device__ inline bool locate_pass(const AttentionCall &call, const Tiling &tili
   pass.begin = int(blockIdx.z) * per_split < tiles ? int(blockIdx.z) * per_split : tiles;
   pass.end = pass.begin + per_split < tiles ? pass.begin + per_split : tiles;
 
-  const bool packed_q = call.cuts_q.data != nullptr, packed_k = call.cuts_k.data != nullptr;
+  const bool packed_q = call.cuts_q.data != nullptr, packed_k = call.cuts_k.data != nullptr && call.table.data == nullptr;
   const int sequence = int(pass.first.sequence);
   pass.q_token = int(packed_q ? pass.row : pass.first.i);
   pass.q_sequence = packed_q ? 0 : sequence;
