@@ -133,6 +133,7 @@ ELEMENTWISE = [
     "add",
     "ceil",
     "clip",
+    "clip_scalar",
     "div",
     "elu",
     "equal",
@@ -141,10 +142,12 @@ ELEMENTWISE = [
     "gelu",
     "gelu_tanh",
     "greater",
+    "greater_equal",
     "hardswish",
     "hardtanh",
     "leaky_relu",
     "less",
+    "less_equal",
     "log",
     "logical_and",
     "logical_not",
@@ -155,6 +158,7 @@ ELEMENTWISE = [
     "mul",
     "neg",
     "not_equal",
+    "pow",
     "quick_gelu",
     "reciprocal",
     "relu",
@@ -184,17 +188,22 @@ SELECTING = [
     "embedding",
     "gather",
     "index_select",
+    "kv_caching",
     "masked_select",
     "max",
     "min",
+    "paged_caching",
     "rearrange",
     "sort",
     "topk",
 ]
 
 
+ROWS = ["causal_softmax", "logsoftmax", "softmax"]
+
+
 @pytest.mark.parametrize("dtype", ["f16", "bf16", "f32", "f64"])
-@pytest.mark.parametrize("name", [*ELEMENTWISE, *SELECTING])
+@pytest.mark.parametrize("name", [*ELEMENTWISE, *SELECTING, *ROWS])
 @settings(max_examples=8)
 @given(data=st.data())
 def test_nan_and_infinity(name: str, dtype: str, device: ic.device, data: st.DataObject) -> None:
@@ -275,8 +284,10 @@ def test_every_instruction_set(isa: str) -> None:
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize("size", [1, 5, 64, 129])
 def test_what_is_multiplied_by_zero_is_not_read(dtype: str, size: int, device: ic.device) -> None:
-    """With beta=0 the old content of c does not matter, NaN or not."""
+    """With beta=0 the old content of c does not matter, NaN or not; with alpha=0 neither do a and b."""
     a = ic.ones((size, size), dtype=getattr(ic, dtype), device=device)
     c = ic.full((size, size), float("nan"), dtype=getattr(ic, dtype), device=device)
     ic.gemm(c, a, a, alpha=1.0, beta=0.0)
     assert c.to("cpu").tolist() == [[float(size)] * size] * size
+    ic.gemm(a, c * float("nan"), c, alpha=0.0, beta=3.0)
+    assert a.to("cpu").tolist() == [[3.0] * size] * size

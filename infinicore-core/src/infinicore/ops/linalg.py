@@ -43,9 +43,10 @@ def gemm(
     Notes
     -----
     GEMM of the Level 3 BLAS (Dongarra and others, 1990) with strides for transposition. f16 and bf16 are
-    accumulated in f32. With ``k = 0`` the product is zero.
+    accumulated in f32. With ``k = 0`` the product is zero, and so it is with ``alpha = 0``, whatever `a` and
+    `b` hold.
     """
-    product = alpha * np.matmul(a, b)
+    product = alpha * np.matmul(a, b) if alpha != 0 else np.zeros(c.shape, c.dtype)
     return product if beta == 0 else product + beta * c
 
 

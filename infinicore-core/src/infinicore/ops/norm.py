@@ -471,4 +471,4 @@ def causal_softmax(y: Out[Tensor, "F *r n m"], x: In[Tensor, "F *r n m"]):
     visible = np.arange(m) <= np.arange(n)[:, None] + (m - n)
     masked = np.where(visible, x, -np.inf)
     e = np.where(visible, np.exp(masked - np.max(masked, axis=-1, keepdims=True)), 0)
-    return e / np.sum(e, axis=-1, keepdims=True)
+    return np.where(visible, e / np.sum(e, axis=-1, keepdims=True), 0)
