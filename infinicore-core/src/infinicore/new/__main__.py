@@ -14,8 +14,8 @@ from infinicore.new import new_backend, new_operator
 
 OPERATOR = """\
 It works: build and test it, then put your formula where squareplus stands.
-  cd infinicore-core && INFINICORE_BUILD_ONLY=cpu,sim python setup.py build_ext --inplace
-  pytest tests/operators tests/core -k {name}
+  cd infinicore-core && INFINICORE_BUILD_ONLY=cpu,sim,capi python setup.py build_ext --inplace
+  pytest tests/operators tests/core tests/capi -k {name}
 Its page of the documentation is its docstring: nox -s docs. The guide is docs/writing-an-operator.md"""
 BACKEND = """\
 It works: build, look at it and test it, then put calls of your driver into runtime.hpp.
