@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any
 
 import pytest
 
+import infinicore as ic
+
+HERE = Path(__file__).parent
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
 FAULTS = {
     "operators.sub.f32": "elements are wrong",
@@ -51,11 +55,30 @@ def test_three_faults_are_three_findings(certify: Callable[..., Any], tmp_path: 
     assert report["performance"]["add"]["microseconds"] > 0 and report["performance"]["add"]["cpu"] > 0
 
 
+def test_faults_that_hardly_ever_show_are_found(certify: Callable[..., Any], tmp_path: Path) -> None:
+    """Of one layout, one element, a refusal, and four threads at once."""
+    compiler = shutil.which("c++") or shutil.which("g++")
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    flags = ["-std=c++17", "-O0", "-fPIC", "-shared", "-fvisibility=hidden"]
+    paths = [
+        f"-I{Path(ic.__file__).parent / 'include'}",
+        f"-I{HERE / 'example' / 'src' / 'infinicore_example'}",
+    ]
+    library = tmp_path / "libinfinicore_subtle.so"
+    command = [compiler, *flags, *paths, str(HERE / "subtle" / "backend.cpp"), "-o", str(library)]
+    subprocess.run(command, check=True)
+    arguments = ("--iterations", "5", "--tier", "double")
+    report, _ = certify("subtle", *arguments, status=1, INFINICORE_BACKEND_PATH=str(tmp_path))
+    found = {"leaks.abs", "operators.add.f32", "operators.sub.f32", "special.neg", "threads.mul"}
+    assert set(report["findings"]) == found
+
+
 def test_a_good_plug_in_has_no_finding(certify: Callable[..., Any]) -> None:
     report, text = certify("example", "--tier", "double", status=0)
     assert report["findings"] == [] and report["tier"] == "double"
     assert {c["category"] for c in report["checks"]} == {
-        "basic", "concurrency", "exception", "leak", "performance", "stress"
+        "basic", "concurrency", "exception", "leak", "module", "performance", "stress"
     }  # fmt: skip
     assert "tier: double" in text and "no silicon took part" in text
 

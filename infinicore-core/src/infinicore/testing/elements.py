@@ -80,3 +80,17 @@ class Layout:
         """View a one-dimensional storage through this layout."""
         strides = [stride * storage.itemsize for stride in self.strides]
         return np.lib.stride_tricks.as_strided(storage[self.offset :], self.shape, strides)
+
+    def traits(self) -> set[str]:
+        """Name what a kernel may treat in a way of its own; of axes that can step."""
+        if 0 in self.shape:
+            return {"empty"}
+        steps = [step for size, step in zip(self.shape, self.strides, strict=True) if size > 1]
+        sizes = [size for size in self.shape if size > 1]
+        found = {f"{len(self.shape)} axes"}
+        found |= {"repeated"} if 0 in steps else set()
+        found |= {"backwards"} if any(step < 0 for step in steps) else set()
+        lengths = [abs(step) for step in steps if step]
+        found |= {"transposed"} if lengths != sorted(lengths, reverse=True) else set()
+        dense = [int(np.prod(sizes[axis + 1 :], dtype=np.int64)) for axis in range(len(sizes))]
+        return found | ({"contiguous"} if steps == dense else {"strided"})

@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 #: What `Options.tests` chooses from.
-CATEGORIES = ("basic", "concurrency", "exception", "leak", "performance", "stress")
+CATEGORIES = ("basic", "concurrency", "exception", "leak", "performance", "stress", "module")
 #: The dtypes in which an operator is tried where one will do, the best first.
 PREFERRED = ("f32", "f16", "bf16", "f64", "i32", "i64")
 NEEDS_HYPOTHESIS = "it draws calls with hypothesis, which is not installed: pip install hypothesis"
@@ -163,8 +163,16 @@ def elements(call: DrawnCall) -> int:
     )
 
 
-def draw(schema: Schema, options: Options, dtypes: dict[str, str]) -> tuple[DrawnCall, ...]:
-    """Draw calls of an operator with hypothesis: ``options.iterations`` many beside the simplest one."""
+CHOICE = 4  # calls that are drawn for each one that is run
+
+
+def draw(
+    schema: Schema, options: Options, dtypes: dict[str, str], *, special: bool = False
+) -> tuple[DrawnCall, ...]:
+    """Draw calls of an operator with hypothesis: ``options.iterations`` many, as unlike as they come.
+
+    The same ones with `special`, but for elements: NaN, infinities and extremes are among them.
+    """
     from hypothesis import HealthCheck, Phase, given, seed, settings
 
     from infinicore.testing.strategies import calls
@@ -173,18 +181,45 @@ def draw(schema: Schema, options: Options, dtypes: dict[str, str]) -> tuple[Draw
 
     @seed(options.seed)
     @settings(
-        max_examples=options.iterations + 1,
+        max_examples=CHOICE * options.iterations + 1,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(calls(schema, dtypes=dtypes))
+    @given(calls(schema, dtypes=dtypes, special=special))
     def keep(call: DrawnCall) -> None:
         found.append(call)
 
     keep()
-    return tuple(found[-options.iterations :])  # the simplest comes first
+    return tuple(various(found[1:] or found, options.iterations))  # the simplest comes first
+
+
+def various(calls: list[DrawnCall], count: int) -> list[DrawnCall]:
+    """Choose calls: the last, then each time the first of those that show most of what is not shown yet."""
+    shows = {number: traits(call) for number, call in enumerate(calls)}
+    chosen: list[DrawnCall] = []
+    shown: set[object] = set()
+    while shows and len(chosen) < count:
+        best = max(shows, key=lambda number: len(shows[number] - shown)) if chosen else max(shows)
+        shown |= shows.pop(best)
+        chosen.append(calls[best])
+    return chosen
+
+
+def traits(call: DrawnCall) -> set[object]:
+    """List what tells a call from others: layouts by slot, what is absent or shared, values that choose."""
+    from infinicore.testing.strategies import DrawnTensor
+
+    found: set[object] = {("out is given", call.give_out), ("alias", *sorted(call.alias.items()))}
+    for p, value in zip(call.schema.parameters, call.slots, strict=True):
+        found.add((p.name, "absent", value is None))
+        if p.kind in ("bool", "enum"):
+            found.add((p.name, value))
+        for item in value if isinstance(value, tuple) else (value,):
+            if isinstance(item, DrawnTensor):
+                found |= {(p.name, trait) for trait in item.layout.traits()}
+    return found
 
 
 # ---- checks --------------------------------------------------------------------------------------

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from ctypes import c_int32, c_uint64, c_void_p
+from ctypes import byref, c_int32, c_uint64, c_void_p
 from typing import Any
 
 import ml_dtypes
@@ -20,6 +21,7 @@ from infinicore.testing.tables import Runtime
 
 COUNT = 1000  # elements per rank
 MOST = 4  # ranks
+PUBLIC_ID = 128  # bytes of infinicclUniqueId_t
 NUMPY: dict[str, Any] = {
     "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16, "f64": np.float64, "i32": np.int32,
     "i64": np.int64,
@@ -28,16 +30,23 @@ REDUCTIONS = {"sum": 0, "prod": 1, "max": 2, "min": 3, "avg": 4}
 F32 = DTYPES["f32"][0]
 
 
-class Ranks:
-    """A communicator of the devices of a backend: rank r is device r."""
+class _UniqueId(ctypes.Structure):
+    """``infini_unique_id``."""
 
-    def __init__(self, runtime: Runtime, count: int) -> None:
+    _fields_ = [("size", ctypes.c_uint32), ("bytes", ctypes.c_char * 4092)]
+
+
+class Ranks:
+    """A communicator of `count` ranks, which take the `devices` of a backend in turn."""
+
+    def __init__(self, runtime: Runtime, count: int, devices: int) -> None:
         self.runtime, self.count, self.ccl = runtime, count, runtime.ccl
+        self.devices = [rank % devices for rank in range(count)]
         self.comms = (c_void_p * count)()
-        self.ccl.init_all(count, (c_int32 * count)(*range(count)), self.comms)
+        self.ccl.init_all(count, (c_int32 * count)(*self.devices), self.comms)
         runtime.undo.append(self._destroy)
         self.streams = []
-        for device in range(count):
+        for device in self.devices:
             runtime.set_device(device)
             self.streams.append(runtime.stream())
 
@@ -49,7 +58,7 @@ class Ranks:
         """Put an array into the memory of each rank's device."""
         memories = []
         for rank, array in enumerate(arrays):
-            self.runtime.set_device(rank)
+            self.runtime.set_device(self.devices[rank])
             memories.append(self.runtime.memory(max(array.nbytes, 1)))
             self.runtime.write(memories[-1], array.tobytes())
         return memories
@@ -66,14 +75,14 @@ class Ranks:
 
     def call(self, member: str, rank: int, *arguments: object) -> None:
         """Queue one rank's part of a collective."""
-        self.runtime.set_device(rank)
+        self.runtime.set_device(self.devices[rank])
         getattr(self.ccl, member)(*arguments, c_void_p(self.comms[rank]), self.streams[rank])
 
     def results(self, memories: list[c_void_p], like: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Read what is there when the streams have got so far: of each rank an array like its own."""
         found = []
         for rank, (memory, array) in enumerate(zip(memories, like, strict=True)):
-            self.runtime.set_device(rank)
+            self.runtime.set_device(self.devices[rank])
             self.runtime.stream_synchronize(self.streams[rank])
             found.append(np.frombuffer(self.runtime.read(memory, array.nbytes), array.dtype))
         return found
@@ -92,7 +101,9 @@ def collective(*members: str) -> Callable[[Callable[[Ranks], None]], Callable[[T
                 for member in ("init_all", *members):
                     if not hasattr(runtime.ccl, member):
                         raise Skip(f"the table has no {member}")
-                body(Ranks(runtime, min(target.backend.device_count, MOST)))
+                devices = target.backend.device_count
+                # Ranks may share a CPU, but no accelerator.
+                body(Ranks(runtime, MOST if target.name == "cpu" else min(devices, MOST), devices))
 
             with_tables(inside)(target)
 
@@ -124,6 +135,22 @@ def compare(member: str, found: Sequence[np.ndarray], wanted: Sequence[np.ndarra
             f"{member}{what}: rank {rank} of {len(found)} has {wrong.size} wrong elements of {want.size}, "
             f"first at {wrong[0]}: got {got[wrong[0]]!r}, want {want[wrong[0]]!r}"
         )
+
+
+@collective("unique_id", "init_rank")
+def unique_id(ranks: Ranks) -> None:
+    """An id fits infinicclUniqueId_t, and makes a communicator with the zeros that come behind it there."""
+    for padded in (False, True):
+        identity, comm = _UniqueId(), c_void_p()
+        ranks.ccl.unique_id(byref(identity))
+        assert 0 < identity.size <= PUBLIC_ID, (
+            f"unique_id has {identity.size} bytes, but infinicclUniqueId_t carries {PUBLIC_ID}: where the "
+            "vendor's own is larger, the plug-in exchanges the rest itself (infinicore/rendezvous.hpp)"
+        )
+        identity.size = PUBLIC_ID if padded else identity.size
+        ranks.runtime.set_device(ranks.devices[0])
+        ranks.ccl.init_rank(1, 0, byref(identity), byref(comm))
+        ranks.ccl.destroy(comm)
 
 
 @collective("all_reduce")
