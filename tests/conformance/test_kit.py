@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import infinicore as ic
 from infinicore.testing import __main__ as command
 from infinicore.testing import known_failures, report
+from infinicore.testing.page import html_page
 from infinicore.testing.runner import run_isolated
 from infinicore.testing.suite import Check, Options, Outcome, Skip, Target, run
 from infinicore.testing.tolerance import distance
@@ -166,3 +168,30 @@ def test_distance() -> None:
     assert distance(got, np.array([1.0, 2.0, 3.0]), "f32") == 2.0
     assert distance(np.array([3]), np.array([4]), "i32") == 0.0
     assert distance(np.array([1 + 2j], np.complex64), np.array([1 + (2 + 2**-22) * 1j]), "f32") == 1.0
+
+
+def test_the_page_says_what_the_report_says() -> None:
+    outcomes = [
+        Outcome("operators.add.f32", "basic", "failed", message="got <1>"),
+        Outcome("operators.sub.f32", "basic", "passed", facts={"state": "native", "calls": 1, "ulps": 0.25}),
+        Outcome("special.neg", "basic", "known", message="the chip has no NaN (#7)\nwrong"),
+        Outcome("runtime.events", "basic", "skipped", message="no events"),
+    ]
+    text = html_page(report.make(Options("cpu"), outcomes, known_failures.KnownFailures(), tier="double"))
+    for said in ("1 finding in 3 checks", "got &lt;1&gt;", "the chip has no NaN (#7)", "no silicon took part",
+                 "no events", "worst error 0.25 ulp", ">0.25<"):  # fmt: skip
+        assert said in text
+
+    class Balance(HTMLParser):
+        open: list[str] = []
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag != "meta":
+                self.open.append(tag)
+
+        def handle_endtag(self, tag: str) -> None:
+            assert self.open.pop() == tag
+
+    parser = Balance()
+    parser.feed(text)
+    assert parser.open == []

@@ -15,6 +15,7 @@ from typing import TextIO
 import infinicore as ic
 from infinicore.discovery import ALIASES, NUMBERS
 from infinicore.testing import known_failures, report
+from infinicore.testing.page import html_page
 from infinicore.testing.runner import TIMEOUT, run_here, run_isolated
 from infinicore.testing.suite import CATEGORIES, NEEDS_HYPOTHESIS, Options, Outcome, Target, collect
 
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
         sys.stdout.write(text) if given.json == "-" else Path(given.json).write_text(text, encoding="utf-8")
     if given.html:
-        Path(given.html).write_text(report.html_page(made), encoding="utf-8")
+        Path(given.html).write_text(html_page(made), encoding="utf-8")
     for item in report.findings(made):
         print(f"{item['state']}: {item['id']}", file=stream)
     print(report.summary(made), file=stream)

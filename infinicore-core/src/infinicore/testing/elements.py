@@ -76,6 +76,10 @@ class Layout:
     offset: int
     size: int
 
+    def __str__(self) -> str:
+        strides = "" if "contiguous" in self.traits() else f" strides {list(self.strides)}"
+        return f"{list(self.shape)}{strides}"
+
     def of(self, storage: np.ndarray) -> np.ndarray:
         """View a one-dimensional storage through this layout."""
         strides = [stride * storage.itemsize for stride in self.strides]

@@ -1,11 +1,10 @@
-# What came of the checks of a backend: a dictionary that is a stable interface (--json), a page (--html), and
-# the table of operators and dtypes that the documentation shows of such reports.
+# What came of the checks of a backend: a dictionary that is a stable interface (--json), and what page.py and
+# the documentation show of it.
 """Reports of the conformance kit."""
 
 from __future__ import annotations
 
 import datetime
-import html
 import os
 import platform
 from collections import Counter
@@ -17,7 +16,7 @@ from infinicore.schema import DTYPES, OPERATORS, Schema
 from infinicore.testing.known_failures import FILE, KnownFailures
 from infinicore.testing.suite import Options, Outcome
 
-__all__ = ["SIGNS", "TIERS", "cell", "dtype_columns", "findings", "html_page", "make", "summary", "tier_of"]
+__all__ = ["SIGNS", "TIERS", "cell", "dtype_columns", "findings", "make", "summary", "tier_of"]
 
 FORMAT = 1
 #: Where a result comes from.
@@ -208,97 +207,3 @@ def cell(report: dict[str, Any], operator: str, dtype: str) -> tuple[str, float 
         if state in states:
             return state, None
     return (states.pop() if len(states) == 1 else "partial"), max(errors, default=None)
-
-
-# ---- for people ----------------------------------------------------------------------------------
-
-_STYLE = """
-body { font: 14px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em }
-table { border-collapse: collapse; margin: 1em 0 } th, td { padding: .15em .6em; text-align: left }
-td { border-top: 1px solid #8884 } th { position: sticky; top: 0; background: Canvas }
-td.n { text-align: right; font-variant-numeric: tabular-nums } td.s { text-align: center }
-pre { white-space: pre-wrap; background: #8881; padding: .6em } .failed, .unexpected { color: #c22 }
-:root { color-scheme: light dark }
-"""
-
-
-def html_page(report: dict[str, Any]) -> str:
-    """Render a report as a page that needs nothing else."""
-    backend = report["backend"]
-    title = f"{backend['name']} {backend['version']}: conformance with infinicore {report['infinicore']}"
-    wrong = findings(report)
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{_text(title)}</title>",
-        f"<style>{_STYLE}</style>",
-        f"<h1>{_text(title)}</h1><pre>{_text(summary(report))}</pre>",
-        f"<p>{_text(report['date'])}, {_text(report['machine']['system'])}, Python "
-        f"{_text(report['machine']['python'])}</p>",
-        f"<h2>{len(wrong)} findings</h2>" if wrong else "<h2>No findings</h2>",
-    ]
-    parts += [f"<h3 class={c['state']}>{_text(c['id'])}</h3><pre>{_text(c['message'])}</pre>" for c in wrong]
-    parts += [_coverage_table(report), _performance_table(report)]
-    rows = [
-        [
-            _text(c["id"]),
-            _text(c["category"]),
-            f"<span class={c['state']}>{c['state']}</span>",
-            f"{c['seconds']:.3f}",
-        ]
-        for c in report["checks"]
-        if not c["id"].startswith("operators.") or c["state"] != "passed"
-    ]
-    parts += ["<h2>Other checks</h2>", _table(["check", "category", "came out", "seconds"], rows)]
-    return "\n".join(parts) + "\n"
-
-
-def _coverage_table(report: dict[str, Any]) -> str:
-    columns, rows = dtype_columns(report), []
-    if not columns:
-        return ""
-    for operator in sorted(report["coverage"]):
-        row, worst = [_text(operator)], []
-        for dtype in columns:
-            state, ulps = cell(report, operator, dtype)
-            worst += [] if ulps is None else [ulps]
-            said = f"{MEANINGS[state]}; worst error {ulps} ulp" if state else "not in the signature"
-            row.append(f'<span class="{state}" title="{_text(said)}">{SIGNS.get(state, "")}</span>')
-        rows.append([*row, f"{max(worst):.3g}" if worst else ""])
-    meaning = ", ".join(f"{sign} {MEANINGS[state]}" for state, sign in SIGNS.items())
-    head = ["operator", *(DTYPES[dtype][1] for dtype in columns), "worst ulps"]
-    return f"<h2>Operators and dtypes</h2><p>{_text(meaning)}</p>" + _table(head, rows)
-
-
-def _performance_table(report: dict[str, Any]) -> str:
-    def ratio(facts: dict[str, Any], peer: str) -> str:
-        return f"{facts[peer] / facts['microseconds']:.2f}" if facts.get(peer) else ""
-
-    rows = [
-        [_text(name), str(f["elements"]), f"{f['microseconds']:.1f}", ratio(f, "cpu"), ratio(f, "torch")]
-        for name, f in sorted(report["performance"].items())
-        if "microseconds" in f
-    ]
-    if not rows:
-        return ""
-    head = [
-        "operator",
-        "elements",
-        "µs",
-        "times as fast as the CPU backend",
-        "times as fast as PyTorch on the CPU",
-    ]
-    return "<h2>Times</h2><p>Small calls: what is measured is mostly the way to the kernel.</p>" + _table(
-        head, rows
-    )
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{_text(word)}</th>" for word in head) + "</tr>"]
-    for row in rows:
-        kinds = ["n" if word[:1].isdigit() else "s" if "<span" in word else "t" for word in row]
-        cells = "".join(f"<td class={kind}>{word}</td>" for kind, word in zip(kinds, row, strict=True))
-        lines.append(f"<tr>{cells}</tr>")
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import ml_dtypes
@@ -52,19 +52,22 @@ GUARD = 5  # elements around a drawn tensor that nothing may touch
 # ---- what is drawn -------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(repr=False)
 class DrawnTensor:
     """A tensor: its layout and, unless an operator is to write it first, its values."""
 
     dtype: str
     layout: Layout
-    values: np.ndarray | None = field(repr=False)
+    values: np.ndarray | None
     #: Makes the values again, for another dtype.
-    make: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
+    make: Callable[[str], np.ndarray] | None = None
 
     def retyped(self, dtype: str) -> DrawnTensor:
         """Return the tensor as it would have been drawn with another dtype: the same layout, new values."""
         return DrawnTensor(dtype, self.layout, self.make(dtype) if self.make is not None else None, self.make)
+
+    def __repr__(self) -> str:
+        return f"{self.dtype}{self.layout}"
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         printer.text(repr(self))  # hypothesis would print every value
