@@ -447,7 +447,7 @@ template <class T> inline void multiply_dots(const Product<T> &p) {
 // Few rows or a small b, b contiguous along n: b is read where it lies.
 template <class T> inline void multiply_rows(const Product<T> &p) {
   using C = compute_t<T>;
-  constexpr int64_t width = 8 * lanes<C>, height = 2 * row_tile_rows;
+  constexpr int64_t narrow = 8 * lanes<C>, height = 2 * row_tile_rows, most_sums = 8192;
   int64_t a_row = p.a_row, a_col = p.a_col;
   const C *a;
   if constexpr (std::is_same_v<T, C>) {
@@ -456,16 +456,48 @@ template <class T> inline void multiply_rows(const Product<T> &p) {
     a = widened_rows(p, &a_row);
     a_col = 1;
   }
+  // With so few rows b streams from memory: by whole lines of it, a few at a time, rather than down columns.
+  const bool streams = p.m <= 4;
+  const int64_t share = round_up((p.n + 2 * num_threads() - 1) / (2 * num_threads()), narrow);
+  const int64_t width = streams ? std::min(share, most_sums / 4) : narrow, depth = streams ? 8 : p.k;
   const int64_t across = (p.n + width - 1) / width, down = (p.m + height - 1) / height;
   const int64_t grain =
       std::max<int64_t>(1, parallel_work / (std::min(width, p.n) * std::min(height, p.m) * p.k + 1));
+  static_assert(narrow * height <= most_sums, "sums of a block fit");
   parallel_for(0, across * down, grain, [&](int64_t begin, int64_t end) {
-    alignas(64) C sums[width * height];
+    alignas(64) C sums[most_sums];
     for (int64_t t = begin; t < end; ++t) {
       const int64_t i = t % down * height, j = t / down * width;
       const int64_t rows = std::min(height, p.m - i), columns = std::min(width, p.n - j);
-      row_block(rows, columns, p.k, a + i * a_row, a_row, a_col, p.b + j, p.b_row, sums, width, false);
+      for (int64_t q = 0; q < p.k; q += depth)
+        row_block(rows, columns, std::min(depth, p.k - q), a + i * a_row + q * a_col, a_row, a_col,
+                  p.b + q * p.b_row + j, p.b_row, sums, width, q > 0);
       finish(p, i, j, rows, columns, sums, width);
+    }
+  });
+}
+
+// A few dozen rows, b contiguous along k: as the product of the transposes, in which the larger b is not
+// packed but read where it lies, one number for many sums.
+template <class T> inline void multiply_broadcast(const Product<T> &p) {
+  static_assert(std::is_same_v<T, compute_t<T>>, "b is read as it is");
+  constexpr int64_t width = panel_columns<T>, block = 8 * row_tile_rows;
+  const int64_t ld = round_up(p.m, width);
+  T *a = static_cast<T *>(scratch<Scratch::operands>(size_t(ld * p.k + width) * sizeof(T)));
+  pack<width>(p.a, p.a_row, p.a_col, p.m, p.k, a);
+  parallel_for(0, (p.n + block - 1) / block, 1, [&](int64_t begin, int64_t end) {
+    T *sums = static_cast<T *>(scratch<Scratch::panels>(size_t(block * ld) * sizeof(T)));
+    T line[block];
+    for (int64_t j = begin * block; j < std::min(end * block, p.n); j += block) {
+      const int64_t columns = std::min(block, p.n - j);
+      for (int64_t q = 0; q < p.k; q += panel_depth)
+        for (int64_t x = 0; x < ld; x += width)
+          row_block(columns, width, std::min(panel_depth, p.k - q), p.b + j * p.b_col + q, p.b_col, 1,
+                    a + x * p.k + q * width, width, sums + x, ld, q > 0);
+      for (int64_t i = 0; i < p.m; ++i) {
+        for (int64_t c = 0; c < columns; ++c) line[c] = sums[c * ld + i];
+        finish(p, i, j, 1, columns, line, columns);
+      }
     }
   });
 }
@@ -531,7 +563,7 @@ template <class T> inline bool multiply_by_library(const Product<T> &p) {
 }
 
 template <class T> inline void multiply(Product<T> p) {
-  constexpr int64_t few_dots = 24, few_rows = 24, small_b = 64 * 1024;
+  constexpr int64_t few_dots = 24, few_rows = 24, some_rows = 128, small_b = 64 * 1024;
   if (p.m == 0 || p.n == 0) return;
   if (p.k == 0) return finish_empty(p);
   // Make the rows few and the writes contiguous.
@@ -540,7 +572,10 @@ template <class T> inline void multiply(Product<T> p) {
     p = p.transposed();
   if (p.b_row == 1 && p.m <= few_dots) return multiply_dots(p);
   if (p.b_col == 1 && (p.m <= few_rows || p.k * p.n * int64_t(sizeof(T)) <= small_b)) return multiply_rows(p);
-  if (!multiply_by_library(p)) multiply_packed(p);
+  if (multiply_by_library(p)) return;
+  if constexpr (std::is_same_v<T, compute_t<T>>)
+    if (p.b_row == 1 && p.m <= some_rows) return multiply_broadcast(p);
+  multiply_packed(p);
 }
 
 }  // namespace infini::cpu::INFINI_ISA

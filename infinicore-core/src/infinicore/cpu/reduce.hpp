@@ -215,8 +215,12 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
   }
 
   // Which lanes come before lane `end`?
-  static Numbers before(int64_t end) { return numbers(std::make_integer_sequence<int, kWidth>{}) < Number(end); }
-  template <int... I> static Numbers numbers(std::integer_sequence<int, I...>) { return Numbers{Number(I)...}; }
+  static Numbers before(int64_t end) {
+    return numbers(std::make_integer_sequence<int, kWidth>{}) < Number(end);
+  }
+  template <int... I> static Numbers numbers(std::integer_sequence<int, I...>) {
+    return Numbers{Number(I)...};
+  }
 
   // The lanes of a register folded: halves of it, then halves of these.
   template <int64_t half = kWidth / 2> Lane across(Vector lanes) const {
@@ -231,9 +235,7 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
     return __builtin_shufflevector(lanes, lanes, int((I + by) % kWidth)...);
   }
 
-  const Derived &self() const {
-    return static_cast<const Derived &>(*this);
-  }
+  const Derived &self() const { return static_cast<const Derived &>(*this); }
 };
 
 // A float total, rounded once; an integer as it is.

@@ -14,7 +14,8 @@ namespace infini::cpu::INFINI_ISA {
 namespace {
 
 constexpr int64_t kBlock = 512;   // classes converted at a time
-constexpr int64_t kColumns = 64;  // adjacent positions computed together
+constexpr int64_t kColumns = 64;  // neighbouring positions computed together
+constexpr int64_t kFew = 32;  // classes so few that positions are better computed together, wherever they lie
 
 enum Reduction { kNone = 0, kMean = 1, kSum = 2 };
 
@@ -39,8 +40,8 @@ template <class T> double row_loss(const T *x, int64_t stride, int64_t n, int64_
   return std::log(total) - (double(to_float(x[target * stride])) - double(top));
 }
 
-// The losses of n adjacent positions; classes are `stride` apart.
-template <class T> void column_losses(const T *x, int64_t stride, int64_t classes, int64_t n,
+// The losses of n positions, `step` apart; classes are `stride` apart.
+template <class T> void column_losses(const T *x, int64_t stride, int64_t step, int64_t classes, int64_t n,
                                       const int64_t *targets, double *losses) {
   using C = compute_t<T>;
   alignas(64) C wide[kColumns], top[kColumns];
@@ -48,15 +49,16 @@ template <class T> void column_losses(const T *x, int64_t stride, int64_t classe
   std::fill(top, top + n, -std::numeric_limits<C>::infinity());
   std::fill(total, total + n, 0.0);
   for (int64_t c = 0; c < classes; ++c) {
-    to_float(x + c * stride, wide, n);
+    to_float(x + c * stride, step, wide, n);
     for (int64_t i = 0; i < n; ++i) top[i] = wide[i] > top[i] ? wide[i] : top[i];
   }
   for (int64_t c = 0; c < classes; ++c) {
-    to_float(x + c * stride, wide, n);
+    to_float(x + c * stride, step, wide, n);
     for (int64_t i = 0; i < n; ++i) total[i] += double(vmath::exp(wide[i] - top[i]));
   }
+  for (int64_t i = 0; i < n; ++i) losses[i] = vmath::log(total[i]);
   for (int64_t i = 0; i < n; ++i)
-    losses[i] = std::log(total[i]) - (double(to_float(x[targets[i] * stride + i])) - double(top[i]));
+    losses[i] -= double(to_float(x[targets[i] * stride + i * step])) - double(top[i]);
 }
 
 class CrossEntropy {
@@ -123,7 +125,7 @@ class CrossEntropy {
       int64_t chosen[kColumns];
       for (int64_t i = 0; i < n; ++i) chosen[i] = std::max<int64_t>(classes[size_t(number + i)], 0);
       if (together_ > 1)
-        column_losses(x + at[0], class_stride_, classes_, n, chosen, found);
+        column_losses(x + at[0], class_stride_, row_.strides[0], classes_, n, chosen, found);
       else
         found[0] = classes[size_t(number)] < 0 ? 0 : row_loss(x + at[0], class_stride_, classes_, chosen[0]);
       for (int64_t i = 0; i < n; ++i) {
@@ -159,7 +161,8 @@ class CrossEntropy {
                                       reduction_ == kNone ? y.strides[d] : 0});
     outer_.reorder();
     row_ = outer_.pop();
-    together_ = row_.strides[0] == 1 && class_stride_ != 1 && row_.extent > 1 ? kColumns : 1;
+    const bool columns = row_.strides[0] == 1 && class_stride_ != 1;
+    together_ = row_.extent > 1 && (columns || classes_ <= kFew) ? kColumns : 1;
   }
   uint64_t workspace() const { return 0; }
   void execute(const infini_cross_entropy_args &call, void *, infinirtStream_t) const {
