@@ -362,36 +362,41 @@ template <class Fold> void reduce_rows(const Reduction &plan, const Fold &fold,
 template <class Fold> void reduce_columns(const Reduction &plan, const Fold &fold,
                                           const typename Fold::Element *in, typename Fold::Result *out) {
   using Total = typename Fold::Total;
-  constexpr int64_t kPanel = kColumns<typename Fold::Element>;
+  constexpr int64_t most = kColumns<typename Fold::Element>;
   Space<2> outer = plan.kept;
   const Space<2>::Row row = outer.pop();
+  // Neighbours that lie apart share lines with other rows: so few of them that these stay in the nearest
+  // cache.
+  const int64_t apart = std::abs(row.strides[0]) * int64_t(sizeof(typename Fold::Element));
+  const int64_t width =
+      row.strides[0] == 1 ? most : std::clamp(2 * kPanelBytes / (apart + 1), int64_t(64), most);
   const int64_t groups = outer.numel(), rows = plan.count;
-  const int64_t panels = (row.extent + kPanel - 1) / kPanel;
+  const int64_t panels = (row.extent + width - 1) / width;
   // Where the panels are too few to go round, each is cut into segments of its rows as well.
-  const int64_t tall = std::max<int64_t>(8 * kSegment / std::min(row.extent, kPanel), kColumnRun);
+  const int64_t tall = std::max<int64_t>(8 * kSegment / std::min(row.extent, width), kColumnRun);
   const int64_t segments = groups * panels < 64 ? std::max<int64_t>((rows + tall - 1) / tall, 1) : 1;
   const int64_t height = segments > 1 ? tall : rows;
-  std::vector<Total> partial(segments > 1 ? static_cast<size_t>(groups * panels * segments * kPanel) : 0,
+  std::vector<Total> partial(segments > 1 ? static_cast<size_t>(groups * panels * segments * width) : 0,
                              fold.none());
   auto store_panel = [&](int64_t offset, int64_t panel, const Total *totals) {
-    finish_all(fold, totals, std::min(kPanel, row.extent - panel * kPanel), rows,
-               out + offset + panel * kPanel * row.strides[1], row.strides[1]);
+    finish_all(fold, totals, std::min(width, row.extent - panel * width), rows,
+               out + offset + panel * width * row.strides[1], row.strides[1]);
   };
-  const int64_t work = std::max<int64_t>(height * std::min(row.extent, kPanel), 1);
+  const int64_t work = std::max<int64_t>(height * std::min(row.extent, width), 1);
   parallel_for(0, groups * panels * segments, std::max<int64_t>(kSegment / work, 1),
                [&](int64_t begin, int64_t end) {
-                 alignas(64) Total local[kPanel];
+                 alignas(64) Total local[most];
                  for (int64_t task = begin; task < end; ++task) {
                    int64_t segment = task % segments, panel = task / segments % panels,
                            group = task / segments / panels;
                    outer.for_each(group, group + 1, [&](const int64_t(&at)[2]) {
-                     int64_t n = std::min(kPanel, row.extent - panel * kPanel);
-                     Total *totals = segments > 1 ? &partial[size_t(task * kPanel)] : local;
+                     int64_t n = std::min(width, row.extent - panel * width);
+                     Total *totals = segments > 1 ? &partial[size_t(task * width)] : local;
                      std::fill(totals, totals + n, fold.none());
                      const int64_t last = std::min((segment + 1) * height, rows);
                      for (int64_t start = segment * height; start < last; start += kColumnRun)
                        fold.columns(plan.reduced, start, std::min(start + kColumnRun, last),
-                                    in + at[0] + panel * kPanel * row.strides[0], row.strides[0], n, totals);
+                                    in + at[0] + panel * width * row.strides[0], row.strides[0], n, totals);
                      if (segments == 1) store_panel(at[1], panel, totals);
                    });
                  }
@@ -400,8 +405,8 @@ template <class Fold> void reduce_columns(const Reduction &plan, const Fold &fol
   int64_t group = 0;
   outer.for_each(0, groups, [&](const int64_t(&at)[2]) {
     for (int64_t panel = 0; panel < panels; ++panel) {
-      Total *totals = &partial[size_t((group * panels + panel) * segments * kPanel)];
-      for (int64_t s = 1; s < segments; ++s) join_all(fold, totals, totals + s * kPanel, kPanel);
+      Total *totals = &partial[size_t((group * panels + panel) * segments * width)];
+      for (int64_t s = 1; s < segments; ++s) join_all(fold, totals, totals + s * width, width);
       store_panel(at[1], panel, totals);
     }
     ++group;
