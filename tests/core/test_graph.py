@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
+import textwrap
 import threading
 
 import numpy as np
@@ -218,6 +222,26 @@ def test_replays_from_many_threads(device):
         thread.join()
     ic.synchronize(device)
     assert y.tolist() == [2.0] * 256
+
+
+def test_a_replay_that_waits_after_every_call():
+    """INFINICORE_LAUNCH_BLOCKING, of which a process hears when it starts."""
+    code = """
+        import infinicore as ic
+        x = ic.ones((3,), dtype=ic.float32, device="cpu")
+        with ic.graph("cpu") as g:
+            y = (x + x) * x
+        g.run()
+        print(len(g), y.tolist())
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**os.environ, "INFINICORE_LAUNCH_BLOCKING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "2 [2.0, 2.0, 2.0]\n"), done.stderr
 
 
 # ---- updates -----------------------------------------------------------------------------------------

@@ -119,9 +119,9 @@ def test_launch_blocking_reports_it_at_the_graph(python) -> None:
     said = python(
         """
         a = on(array(4))
+        configure("fail=kernel:1:700")
         with ic.graph("cuda") as step:
             a + a
-        configure("fail=kernel:1:700")
         error_of(step.run)
         """,
         INFINICORE_LAUNCH_BLOCKING="1",
@@ -150,7 +150,7 @@ def test_a_device_without_memory_that_streams_allocate(python) -> None:
 
 
 def test_without_nvml_the_runtime_says_what_it_knows(python, folder: Path, tmp_path: Path) -> None:
-    for name in ("libcudart.so.13", "libcuda.so.1"):
+    for name in ("libcudart.so.13", "libcuda.so.1", "libinfinicore_cuda.so"):
         (tmp_path / name).symlink_to(folder / name)
     said = python(
         """
