@@ -8,7 +8,9 @@
 namespace infini::cuda {
 
 std::vector<std::string> toolkit_folders() {
-  auto folders = environment_folders({"CUDA_HOME", "CUDA_PATH"}, "/lib64");
+  auto folders = environment_folders({"CONDA_PREFIX"}, "/lib");
+  for (const std::string &folder : environment_folders({"CUDA_HOME", "CUDA_PATH"}, "/lib64"))
+    folders.push_back(folder);
   for (const char *usual : {"/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib",
                             "/usr/local/cuda/targets/sbsa-linux/lib"})
     folders.emplace_back(usual);

@@ -38,8 +38,10 @@ void enqueue(Stream stream, simt::Launch launch) {
   const cudaError_t error = cuda_double_launch(static_cast<cudaStream_t>(stream), run, destroy,
                                                new simt::Launch(std::move(launch)));
   if (error != cudaSuccess)
-    throw Error(INFINI_STATUS_INTERNAL_ERROR,
-                std::string("a kernel was not launched: ") + cudaGetErrorString(error));
+    throw Error(error == cudaErrorNoKernelImageForDevice ? INFINI_STATUS_DEVICE_ARCHITECTURE_NOT_SUPPORTED
+                                                         : INFINI_STATUS_INTERNAL_ERROR,
+                std::string("a kernel was not launched: ") + cudaGetErrorString(error) + " (" +
+                    cudaGetErrorName(error) + ")");
 }
 
 }  // namespace infini::cudalike

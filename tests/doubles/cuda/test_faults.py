@@ -89,6 +89,14 @@ def test_a_launch_that_is_refused_names_the_operator(python) -> None:
     assert said.endswith("[0.0, 2.0, 4.0, 6.0]\n")  # refused, not sticky
 
 
+def test_a_device_that_the_wheel_has_no_code_for(python) -> None:
+    said = python("a = on(array(4)); configure('fail=cudaLaunchKernel:1:209'); error_of(ic.add, a, a)")
+    assert (
+        "add: a kernel was not launched: no kernel image is available for execution on the device "
+        "(cudaErrorNoKernelImageForDevice)" in said
+    )
+
+
 def test_a_kernel_that_fails_is_reported_by_whoever_waits(python) -> None:
     said = python(
         """

@@ -80,9 +80,11 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, St
   // clang-format on
   const cudaError_t error = cudaGetLastError();
   if (error != cudaSuccess)
-    throw Error(
-        error == cudaErrorMemoryAllocation ? INFINI_STATUS_OUT_OF_MEMORY : INFINI_STATUS_INTERNAL_ERROR,
-        std::string("a kernel was not launched: ") + cudaGetErrorString(error));
+    throw Error(error == cudaErrorMemoryAllocation         ? INFINI_STATUS_OUT_OF_MEMORY
+                : error == cudaErrorNoKernelImageForDevice ? INFINI_STATUS_DEVICE_ARCHITECTURE_NOT_SUPPORTED
+                                                           : INFINI_STATUS_INTERNAL_ERROR,
+                std::string("a kernel was not launched: ") + cudaGetErrorString(error) + " (" +
+                    cudaGetErrorName(error) + ")");
 }
 
 }  // namespace infini::cudalike
