@@ -212,7 +212,7 @@ def test_what_cublaslt_does_not_multiply(
     )
 
 
-# ---- operators -----------------------------------------------------------------------------------------
+# ---- operators: with more rows than a kernel without tensor cores may take ---------------------------------
 
 
 def of(array: np.ndarray) -> ic.Tensor:
@@ -267,15 +267,15 @@ def test_int8_products_that_cublaslt_does_not_take(products: Products) -> None:
 
 
 def test_a_bias_is_part_of_the_product(products: Products) -> None:
-    x, weight = (np.arange(6, dtype=np.float32).reshape(2, 3) for _ in range(2))
-    out = ic.linear(of(x), of(weight), of(np.float32([10, 20])))
-    assert out.tolist() == [[15, 34], [24, 70]]
+    x, weight, bias = np.arange(72, dtype=np.float32).reshape(24, 3), np.eye(2, 3, 1), [10, 20]
+    out = ic.linear(of(x), of(np.float32(weight)), of(np.float32(bias)))
+    assert out.tolist() == (x @ weight.T + bias).tolist()
     assert products() == 1
 
 
 def test_a_batch_is_one_product(products: Products) -> None:
-    a, b = (np.arange(24, dtype=np.float32).reshape(4, 2, 3), np.ones((4, 3, 5), np.float32))
-    c = ic.baddbmm(of(np.ones((4, 2, 5), np.float32)), of(a), of(b), beta=0.5)
+    a, b = (np.arange(240, dtype=np.float32).reshape(4, 20, 3), np.ones((4, 3, 5), np.float32))
+    c = ic.baddbmm(of(np.ones((4, 20, 5), np.float32)), of(a), of(b), beta=0.5)
     assert products() == 1
     np.testing.assert_array_equal(c.to("cpu").numpy(), a @ b + 0.5)
 
@@ -285,13 +285,14 @@ def test_tf32_is_a_choice(python: Any, chosen: str, kept: float) -> None:
     """Ten bits of fraction instead of 23, where the environment says so."""
     said = python(
         """
-        a = on(np.float32([[1 + 2**-10], [1 + 2**-12]]))
+        a = on(np.float32([[1 + 2**-10], [1 + 2**-12]] * 10))
         one = on(np.ones((1, 1), np.float32))
-        print([row[0] - 1 for function in (ic.matmul, ic.linear) for row in function(a, one).tolist()])
+        for function in (ic.matmul, ic.linear):
+            print([row[0] - 1 for row in function(a, one).tolist()])
         """,
         INFINICORE_CUDA_TF32=chosen,
     )
-    assert said == f"{[2.0**-10, kept] * 2}\n"
+    assert said == 2 * f"{[2.0**-10, kept] * 10}\n"
 
 
 def test_int8_products_without_cublaslt(python: Any, folder: Path, tmp_path: Path) -> None:
