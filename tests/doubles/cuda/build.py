@@ -35,6 +35,7 @@ def host_executor() -> Any:
 def build(folder: Path) -> Path:
     """Build everything into a folder; objects lie in a folder below, those of kernels where simt has them."""
     simt = host_executor()
+    folder = folder.resolve()
     objects = folder / "objects"
     objects.mkdir(parents=True, exist_ok=True)
     names = {"NAME": "cuda", "VENDOR": "NVIDIA", "VERSION": "double"}

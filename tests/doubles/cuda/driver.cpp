@@ -25,9 +25,9 @@ DOUBLE_API int cuDeviceTotalMem_v2(size_t *bytes, int device) {
 }
 
 // Of a tensor of five dimensions, f16 (6) or bf16 (9), with the limits that NVIDIA documents.
-DOUBLE_API int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address, const uint64_t *sizes,
-                                      const uint64_t *strides, const uint32_t *box, const uint32_t *steps,
-                                      int interleave, int swizzle, int, int fill) {
+DOUBLE_API int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *address,
+                                      const uint64_t *sizes, const uint64_t *strides, const uint32_t *box,
+                                      const uint32_t *steps, int interleave, int swizzle, int, int fill) {
   constexpr int invalid_value = 1, swizzle_128 = 3;
   const auto multiple = [](uint64_t value, uint64_t of) { return value % of == 0; };
   if (const int error = double_cuda::injected("cuTensorMapEncodeTiled")) return error;

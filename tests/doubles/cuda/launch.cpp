@@ -7,7 +7,8 @@
 #include "simt/dialect.hpp"
 
 extern "C" {
-cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *), void (*destroy)(void *), void *kernel);
+cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *), void (*destroy)(void *),
+                               void *kernel);
 int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t *end);
 }
 
@@ -18,7 +19,10 @@ namespace {
 simt::Range find_memory(uintptr_t address) {
   uintptr_t begin = 0, end = 0;
   const int owner = cuda_double_range(address, &begin, &end);
-  return {begin, end, owner == 0 ? simt::Owner::host : owner == 1 ? simt::Owner::device : simt::Owner::nobody};
+  return {begin, end,
+          owner == 0   ? simt::Owner::host
+          : owner == 1 ? simt::Owner::device
+                       : simt::Owner::nobody};
 }
 
 }  // namespace

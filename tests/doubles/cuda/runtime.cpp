@@ -87,8 +87,8 @@ struct Machine {
     if (const char *text = std::getenv("CUDA_DOUBLE")) configure(text);
   }
 
-  // "devices=2 driver=12020 pools=0 memory=1000000 patience=1 fail=cudaMalloc:3:2": the third call from
-  // now returns 2.
+  // "devices=2 driver=12020 pools=0 memory=1000000 fail=cudaMalloc:3:2": the third call from now
+  // returns 2; a fault given twice hits the next call, too. "forget=faults" takes back what has not happened.
   void configure(const std::string &text) {
     size_t at = 0;
     while (at < text.size()) {
@@ -99,6 +99,7 @@ struct Machine {
       if (key == "pools") pools = std::stoi(value);
       if (key == "memory") memory = std::stoull(value);
       if (key == "patience") patience = std::stod(value);
+      if (key == "forget") faults.clear();
       if (key == "fail") {
         const size_t one = value.find(':'), two = value.find(':', one + 1);
         faults.push_back(
@@ -315,8 +316,8 @@ DOUBLE_API int cuda_double_live(const char *what) {
   return machine().live[what];
 }
 
-// Whose memory an address is, and from where to where: the host's (0), a live allocation's (1), or that of a device
-// which is in none (2). Asked by a kernel that runs, so with `mutex` held.
+// Whose memory an address is, and from where to where: the host's (0), a live allocation's (1), or that of a
+// device which is in none (2). Asked by a kernel that runs, so with `mutex` held.
 DOUBLE_API int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t *end) {
   const auto number = [](const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); };
   const uintptr_t arena = number(machine().arena);
@@ -333,6 +334,12 @@ DOUBLE_API int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t 
   *begin = address < past ? start : past;
   if (address < past) *end = past;
   return address < past ? 1 : 2;
+}
+
+// How many faults have not happened yet.
+DOUBLE_API int cuda_double_pending() {
+  const std::lock_guard<std::mutex> lock(mutex);
+  return static_cast<int>(machine().faults.size());
 }
 
 // A kernel of the plug-in's: `run` returns 0, or the error that the device has from then on.

@@ -19,7 +19,16 @@ HERE = Path(__file__).resolve().parent
 INCLUDE = Path(infinicore.__file__).resolve().parent / "include"
 CUDALIKE = INCLUDE / "infinicore" / "cudalike"
 WIDTHS = (32, 64, 128)
-FLAGS = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", "-fvisibility=hidden", "-fno-gnu-unique"]
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-fPIC",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-fvisibility=hidden",
+    "-fno-gnu-unique",
+]
 FLAGS += ['-DINFINI_DIALECT="simt/dialect.hpp"', f"-I{HERE.parent}", f"-I{INCLUDE}"]
 #: Of kernels: every access to memory is a call of check.cpp, which names the lines of a race.
 WATCHED = ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-g1"]
@@ -61,16 +70,29 @@ def compile_all(jobs: dict[Path, tuple[Path, Sequence[str]]]) -> None:
     run_parallel(compile_one, jobs)
 
 
-def link(target: Path, inputs: Sequence[Path], options: Sequence[str] = (), record: Path | None = None) -> None:
+def link(
+    target: Path, inputs: Sequence[Path], options: Sequence[str] = (), record: Path | None = None
+) -> None:
     """Link a shared library, unless it is up to date."""
     extra = [flag for flag in shlex.split(os.environ.get("CXXFLAGS", "")) if flag == "--coverage"]
-    command = [*compiler(), "-shared", "-pthread", *extra, *options, *map(str, inputs), "-ldl", "-o", str(target)]
+    command = [
+        *compiler(),
+        "-shared",
+        "-pthread",
+        *extra,
+        *options,
+        *map(str, inputs),
+        "-ldl",
+        "-o",
+        str(target),
+    ]
     if stale(target, command, inputs, record):
         execute(command, record or target)
 
 
 def objects(folder: Path, widths: Sequence[int]) -> dict[int, list[Path]]:
     """Compile the executor and every family of kernels into a folder; return the objects of each width."""
+    folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     jobs: dict[Path, tuple[Path, Sequence[str]]] = {}
     found: dict[int, list[Path]] = {width: [] for width in widths}
@@ -91,6 +113,7 @@ def objects(folder: Path, widths: Sequence[int]) -> dict[int, list[Path]]:
 
 def build(folder: Path, widths: Sequence[int] = WIDTHS) -> Path:
     """Build ``libinfinicore_simt<width>.so`` in a folder, which ``INFINICORE_BACKEND_PATH`` may then list."""
+    folder = folder.resolve()
     kernels = objects(folder / "objects", widths)
     backends = {width: folder / "objects" / f"backend.{width}.o" for width in widths}
     source = HERE / "backend.cpp"

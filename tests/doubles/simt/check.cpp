@@ -1,9 +1,10 @@
-// simt/check.cpp -- what kernels that are compiled with -fsanitize=thread touch: data races within a block and
-// between blocks, and accesses out of bounds. The compiler calls __tsan_read4(address) before it reads four bytes,
-// and so on; libtsan is not linked, these functions are here instead.
+// simt/check.cpp -- what kernels that are compiled with -fsanitize=thread touch: data races within a block
+// and between blocks, and accesses out of bounds. The compiler calls __tsan_read4(address) before it reads
+// four bytes, and so on; libtsan is not linked, these functions are here instead.
 //
-// Each four bytes have a shadow: who wrote them last, and two of those who read them since. Two are enough: a later
-// writer races with one of them if it races with any. Bytes of a word that are used apart get a shadow each.
+// Each four bytes have a shadow: who wrote them last, and two of those who read them since. Two are enough: a
+// later writer races with one of them if it races with any. Bytes of a word that are used apart get a shadow
+// each.
 #include "check.hpp"
 
 #include <algorithm>
@@ -14,7 +15,8 @@
 
 #include <dlfcn.h>
 
-// Of this library, as linked: its image holds constants, and addresses in it are told apart by their distance.
+// Of this library, as linked: its image holds constants, and addresses in it are told apart by their
+// distance.
 extern "C" const char __ehdr_start __attribute__((visibility("hidden")));
 extern "C" const char _end __attribute__((visibility("hidden")));
 
@@ -92,8 +94,8 @@ void stop_with(Fault::What what, const Stamp &mine, const Stamp &theirs, uintptr
   stop_block();
 }
 
-// Is nothing between an access and what the running thread does now? Intervals before `first` do not count: an
-// earlier launch's, and, of the memory of a block, an earlier block's.
+// Is nothing between an access and what the running thread does now? Intervals before `first` do not count:
+// an earlier launch's, and, of the memory of a block, an earlier block's.
 bool unordered(const Stamp &stamp, uint32_t first) {
   if (stamp.interval < first) return false;
   if (stamp.interval < now.block) return true;  // another block of this launch
@@ -101,7 +103,8 @@ bool unordered(const Stamp &stamp, uint32_t first) {
   return stamp.thread / now.width != now.warp || stamp.warp_interval == now.warp_intervals[now.warp];
 }
 
-// Remember a read or an atomic operation, so that one of both stamps is unordered with a later access if any is.
+// Remember a read or an atomic operation, so that one of both stamps is unordered with a later access if any
+// is.
 void join(Cell &cell, const Stamp &mine, uint32_t first) {
   Stamp &last = cell.last, &other = cell.other;
   const auto elsewhere = [&](const Stamp &stamp) {  // in another block, or another warp of this interval
@@ -155,7 +158,8 @@ const Stamp *judge_word(Word &word, unsigned begin, unsigned bytes, const Stamp 
 }
 
 void access(const void *memory, size_t bytes, Kind kind, const void *frame, const void *code) {
-  if (!within(number(frame), stack_area.begin, stack_area.bytes) || bytes == 0) return;  // the host's code
+  if (!within(number(frame), stack_area.begin, stack_area.bytes)) return;  // the host's code
+  if (!now.watched || bytes == 0) return;
   const uintptr_t address = number(memory);
   const Stamp mine = {now.interval, static_cast<uint32_t>(number(code) - number(&__ehdr_start)),
                       static_cast<uint16_t>(now.thread), now.warp_intervals[now.warp], kind};
@@ -263,11 +267,12 @@ std::string fault_text() {
     return "out of bounds in " + kernel + ": " + thread + memory_of(fault) + where;
   const Stamp &theirs = fault.theirs;
   const bool far = theirs.interval < fault.block;
-  const char *kinds = fault.mine.kind == Kind::read || theirs.kind == Kind::read ? "read/write" : "write/write";
+  const char *kinds =
+      fault.mine.kind == Kind::read || theirs.kind == Kind::read ? "read/write" : "write/write";
   return std::string("race (") + kinds + ") in " + kernel + ": " + thread + memory_of(fault) + where +
-         ", which thread " + thread_name(theirs.thread) + (far ? " of block " + block_name(theirs.interval) : "") +
-         " " + verb(theirs.kind) + " (" + place_of(theirs) + ") with no " +
-         (far ? "order between blocks" : "barrier between them");
+         ", which thread " + thread_name(theirs.thread) +
+         (far ? " of block " + block_name(theirs.interval) : "") + " " + verb(theirs.kind) + " (" +
+         place_of(theirs) + ") with no " + (far ? "order between blocks" : "barrier between them");
 }
 
 void note_atomic(const void *memory, size_t bytes, const void *code) {
@@ -280,10 +285,10 @@ void note_atomic(const void *memory, size_t bytes, const void *code) {
 
 extern "C" {
 
-#define ACCESS(name, parameters, bytes, kind)                                                                 \
-  void name parameters;                                                                                       \
-  void name parameters {                                                                                      \
-    simt::access(memory, bytes, simt::Kind::kind, __builtin_frame_address(0), __builtin_return_address(0));   \
+#define ACCESS(name, parameters, bytes, kind)                                                               \
+  void name parameters;                                                                                     \
+  void name parameters {                                                                                    \
+    simt::access(memory, bytes, simt::Kind::kind, __builtin_frame_address(0), __builtin_return_address(0)); \
   }
 ACCESS(__tsan_read1, (void *memory), 1, read)
 ACCESS(__tsan_read2, (void *memory), 2, read)

@@ -1,5 +1,6 @@
-// simt/check.hpp -- what the scheduler (simt.cpp) and the check of memory accesses (check.cpp) know of each other.
-// Time is counted in intervals: a block begins one, and so does each barrier that all its threads have met at.
+// simt/check.hpp -- what the scheduler (simt.cpp) and the check of memory accesses (check.cpp) know of each
+// other. Time is counted in intervals: a block begins one, and so does each barrier that all its threads have
+// met at.
 #pragma once
 #include "simt.hpp"
 
@@ -9,6 +10,7 @@ namespace simt {
 
 struct Now {
   const Kernel *kernel;
+  bool watched;                      // is the running block?
   uint32_t launch, block, interval;  // the first of the launch and of its running block, and the running one
   unsigned thread, warp, width;      // that run, and the lanes of a warp
   uint16_t warp_intervals[max_threads];  // of each warp: how often it met at sync_warp
@@ -35,7 +37,7 @@ const Placed *placed_at(size_t offset);
 
 // What the check tells of the access that stopped a launch; empty when there was none.
 std::string fault_text();
-void check_launch();  // one begins
+void check_launch();             // one begins
 [[noreturn]] void stop_block();  // what a thread does that must not go on
 
 // "(x, y, z)" of the thread of a number, and of the block that an interval of this launch was one of.

@@ -13,7 +13,7 @@
 #endif
 
 // Each thread of a block that comes here gets the same array.
-#define INFINI_SHARED(type, name, count)                                         \
+#define INFINI_SHARED(type, name, count)                                           \
   static ::simt::SharedArray name##_of_block(#name, sizeof(type) * size_t(count)); \
   type(&name)[count] = *static_cast<type(*)[count]>(name##_of_block.place())
 

@@ -1,5 +1,6 @@
-// simt/hopper.cpp -- Hopper's barriers, copies and products on the host executor, from the bits that the device
-// reads: matrix descriptors, swizzles, registers of fragments. Chapters named are those of the PTX ISA.
+// simt/hopper.cpp -- Hopper's barriers, copies and products on the host executor, from the bits that the
+// device reads: matrix descriptors, swizzles, registers of fragments. Chapters named are those of the PTX
+// ISA.
 //
 // What is asynchronous happens as late as a device may let it: a product when somebody waits for it, a copy
 // either at once or when somebody waits for its barrier. A tile that is given back too early, or read too
@@ -16,7 +17,8 @@ namespace {
 constexpr unsigned warpgroup = 128;
 constexpr uint32_t system_bytes = 1024;  // of shared memory, before a block's own
 
-// ---- state of a block ---------------------------------------------------------------------------------------
+// ---- state of a block
+// ---------------------------------------------------------------------------------------
 
 struct Copy {
   char *shared;
@@ -70,7 +72,8 @@ Block &block() {
   return state;
 }
 
-// ---- "mbarrier": the object is opaque, and 64 bits ----------------------------------------------------------
+// ---- "mbarrier": the object is opaque, and 64 bits
+// ----------------------------------------------------------
 
 struct Barrier {
   static constexpr uint64_t most = (1 << 20) - 1;
@@ -98,7 +101,8 @@ struct Barrier {
   }
 };
 
-// ---- "cp.async.bulk.tensor" ---------------------------------------------------------------------------------
+// ---- "cp.async.bulk.tensor"
+// ---------------------------------------------------------------------------------
 
 // Swizzle<3, 4, 3>: of an address in shared memory, bits 4-6 change with bits 7-9.
 uint32_t swizzled(uint32_t address) {
@@ -140,7 +144,8 @@ void carry_out(const Copy &copy) {
   barrier.put(copy.barrier);
 }
 
-// ---- "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions" ---------------------------------
+// ---- "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions"
+// ---------------------------------
 
 float number(Type type, uint16_t bits) {
   uint32_t wide = uint32_t(bits) << 16;

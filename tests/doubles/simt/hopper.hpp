@@ -81,8 +81,7 @@ inline void product_fence() {
 inline void product_commit() {
   simt::hopper::product_commit();
 }
-template <int pending>
-void product_wait(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
+template <int pending> void product_wait(const char *file = __builtin_FILE(), int line = __builtin_LINE()) {
   simt::hopper::product_wait(pending, file, line);
 }
 template <class R, int count> void hold(R (&)[count]) {}

@@ -121,8 +121,8 @@ void prepare(Context &context, char *stack, void (*entry)()) {
 }
 #endif
 
-// Stacks lie side by side, and are kept for ever: the next block needs as many. The lowest page of each faults
-// when it overflows.
+// Stacks lie side by side, and are kept for ever: the next block needs as many. The lowest page of each
+// faults when it overflows.
 class Stacks {
  public:
   char *take() {
@@ -201,8 +201,8 @@ uint32_t intervals;  // that have begun, of all launches
 // The memory of the running block.
 constexpr size_t between_arrays = 64;
 std::vector<Placed> arrays;
-size_t shared_bytes, shared_end;              // without and with the room between arrays
-uint8_t array_of[shared_area_bytes / 4];      // of each four bytes, its number in `arrays` from 1 on
+size_t shared_bytes, shared_end;          // without and with the room between arrays
+uint8_t array_of[shared_area_bytes / 4];  // of each four bytes, its number in `arrays` from 1 on
 
 size_t allowed_shared_bytes = max_shared_bytes;
 
@@ -309,8 +309,8 @@ uint64_t meet(uint64_t mine, unsigned source, bool orders_memory, const char *fi
     fail("a warp operation at " + place(file, line) + " in a block of " + std::to_string(total) +
          " threads, which is no whole number of warps of " + std::to_string(width));
   if (source >= width)
-    fail("a shuffle from lane " + std::to_string(source) + " of a warp of " + std::to_string(width) + ", at " +
-         place(file, line));
+    fail("a shuffle from lane " + std::to_string(source) + " of a warp of " + std::to_string(width) +
+         ", at " + place(file, line));
   Warp &warp = warps[index];
   uint64_t *all = warp.lanes[warp.generation & 1];
   all[now.thread % width] = mine;
@@ -350,12 +350,13 @@ std::string deadlock() {
   return text + "; " + std::to_string(finished) + " of " + std::to_string(total) + " returned";
 }
 
-// Put an array into the block's memory, which a block begins as what no kernel may rely on: NaNs, and integers out
-// of any range.
+// Put an array into the block's memory, which a block begins as what no kernel may rely on: NaNs, and
+// integers out of any range.
 char *place_array(const char *name, size_t bytes) {
   shared_bytes = (shared_bytes + 15) / 16 * 16 + bytes;
   const size_t begin = shared_end, words = (bytes + 3) / 4;
-  if (shared_bytes > allowed_shared_bytes || begin + bytes > shared_area_bytes || arrays.size() == 255) return nullptr;
+  if (shared_bytes > allowed_shared_bytes || begin + bytes > shared_area_bytes || arrays.size() == 255)
+    return nullptr;
   arrays.push_back({name, begin, bytes});
   std::memset(array_of + begin / 4, static_cast<int>(arrays.size()), words);
   std::memset(shared_area + begin, 0xff, bytes);
@@ -372,8 +373,17 @@ void begin_memory(size_t dynamic_bytes) {
 
 std::vector<uint32_t> block_begins;  // of the running launch: the first interval of each block
 
+// Of a large grid the blocks at both ends are watched: those between differ from them in nothing but their
+// number.
+constexpr uint64_t watched_blocks = 512;
+bool is_watched(uint64_t block) {
+  const uint64_t count = uint64_t(current.grid_dim.x) * current.grid_dim.y * current.grid_dim.z;
+  return block < watched_blocks || block + watched_blocks >= count;
+}
+
 void run_block(size_t dynamic_bytes) {
   now.block = now.interval = ++intervals;
+  now.watched = is_watched(block_begins.size());
   block_begins.push_back(now.block);
   begin_memory(dynamic_bytes);
   for (unsigned i = 0; i < total; ++i) {

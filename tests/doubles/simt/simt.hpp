@@ -28,9 +28,10 @@ struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-constexpr unsigned max_threads = 1024;         // per block
-constexpr unsigned max_lanes = 128;            // per warp
-constexpr size_t max_shared_bytes = 48 << 10;  // per block: what a device gives to a kernel that asks for no more
+constexpr unsigned max_threads = 1024;  // per block
+constexpr unsigned max_lanes = 128;     // per warp
+constexpr size_t max_shared_bytes =
+    48 << 10;  // per block: what a device gives to a kernel that asks for no more
 constexpr size_t max_allowed_bytes = 227 << 10;  // per block: what a kernel may ask for
 
 // Blocks of the launches to come may have so much memory: what a kernel asks the device for.
@@ -112,8 +113,8 @@ void wait_until(bool (*ready)(void *), void *what, const char *file, int line);
 // A number of the running block that no other one has, of all launches.
 uint32_t block_number();
 
-// An array in the memory of a block. Arrays lie apart, so that what runs out of one does not run into the next,
-// and hold garbage when a block begins. Each thread that comes to one asks where it is.
+// An array in the memory of a block. Arrays lie apart, so that what runs out of one does not run into the
+// next, and hold garbage when a block begins. Each thread that comes to one asks where it is.
 class SharedArray {
  public:
   constexpr SharedArray(const char *name, size_t bytes) : name(name), bytes(bytes) {}

@@ -1,5 +1,6 @@
-// simt/tensor_map.hpp -- what a double keeps in the 128 bytes of a CUtensorMap, whose real content is NVIDIA's
-// secret: cuTensorMapEncodeTiled() of the CUDA double writes it, the copies of simt/hopper.cpp read it.
+// simt/tensor_map.hpp -- what a double keeps in the 128 bytes of a CUtensorMap, whose real content is
+// NVIDIA's secret: cuTensorMapEncodeTiled() of the CUDA double writes it, the copies of simt/hopper.cpp read
+// it.
 #pragma once
 #include <cstdint>
 

@@ -68,7 +68,9 @@ def executor(
     objects, target = folder / "cases.o", folder / f"cases{request.param}.so"
     flags = [*COMPILE, *BUILD["WATCHED"], "-O0", f"-DINFINI_WARP_WIDTH={request.param}"]
     subprocess.run([*flags, "-c", str(HERE / "cases.cpp"), "-o", str(objects)], check=True)
-    subprocess.run([*COMPILE, "-shared", "-pthread", str(objects), *compiled, "-ldl", "-o", str(target)], check=True)
+    subprocess.run(
+        [*COMPILE, "-shared", "-pthread", str(objects), *compiled, "-ldl", "-o", str(target)], check=True
+    )
     found = Executor(target)
     assert found.library.lanes() == request.param
     return found
@@ -89,7 +91,12 @@ RACES = {
     "warp_neighbour_after_shuffle": ("warp_neighbour", "read/write", "shared", "a warp writes|a warp reads"),
     "double_buffer_off_by_one": ("double_buffer", "read/write", "buffers", "this round|next round"),
     "tree_sum_without_barrier": ("tree_sum", "read/write", "shared", "a level of the tree"),
-    "overwritten_too_early": ("overwritten", "read/write", "shared", "over what others read|what is overwritten"),
+    "overwritten_too_early": (
+        "overwritten",
+        "read/write",
+        "shared",
+        "over what others read|what is overwritten",
+    ),
     "all_write": ("one_writes", "write/write", "shared", "everybody"),
     "counter_read_too_early": ("counter", "read/write", "count", "counts|looks"),
     "bytes_of_others": ("bytes", "write/write", "shared", "a byte"),
@@ -99,9 +106,10 @@ RACES = {
 RACE = re.compile(
     r"simt: block \(\d+, 0, 0\) of \(\d, 1, 1\): race \((?P<kind>[a-z/]+)\) in .*::(?P<kernel>\w+)[<(].*: "
     r"thread (?P<mine>\(\d+, 0, 0\)) (?P<does>reads|writes|atomically changes) (?P<bytes>\d) bytes? of "
-    r"(?:shared memory, at byte (?P<offset>\d+) of (?P<array>\w+), which has (?P<size>\d+) bytes?|global memory, .*)"
-    r" \((?P<here>[\w.:]+)\), which thread (?P<theirs>\(\d+, 0, 0\))(?P<block> of block \(\d, 0, 0\))? "
-    r"(?P<did>reads|writes|atomically changes) \((?P<there>[\w.:]+)\) with no (barrier between them|order between blocks)"
+    r"(?:shared memory, at byte (?P<offset>\d+) of (?P<array>\w+), which has (?P<size>\d+) bytes?"
+    r"|global memory, .*) \((?P<here>[\w.:]+)\), which thread (?P<theirs>\(\d+, 0, 0\))(?P<block> of block \(\d, 0, 0\))? "
+    r"(?P<did>reads|writes|atomically changes) \((?P<there>[\w.:]+)\) "
+    r"with no (barrier between them|order between blocks)"
 )
 
 
@@ -134,8 +142,14 @@ def test_blocks_and_reductions_one_after_the_other_do_not_race(executor: Executo
 @pytest.mark.parametrize(
     ("case", "words"),
     [
-        ("beyond_array", "thread (20, 0, 0) writes 4 bytes of shared memory, at byte 80 of shared, which has 80"),
-        ("beyond_dynamic", "reads 4 bytes of shared memory, at byte 64 of dynamic shared memory, which has 64"),
+        (
+            "beyond_array",
+            "thread (20, 0, 0) writes 4 bytes of shared memory, at byte 80 of shared, which has 80",
+        ),
+        (
+            "beyond_dynamic",
+            "reads 4 bytes of shared memory, at byte 64 of dynamic shared memory, which has 64",
+        ),
         ("beyond_allocation", "writes 4 bytes of memory that is in no allocation"),
         ("host_memory", "writes 4 bytes of memory of the host"),
         ("local_memory", "reads 4 bytes of another thread's local memory"),
@@ -179,8 +193,8 @@ def test_atomics_and_grids(executor: Executor) -> None:
     [
         (
             "half_returns",
-            "deadlock: 128 threads wait at {waits for threads that returned} for all 256 threads of the block, "
-            "the first (0, 0, 0); 128 of 256 returned",
+            "deadlock: 128 threads wait at {waits for threads that returned} for all 256 threads of the "
+            "block, the first (0, 0, 0); 128 of 256 returned",
         ),
         (
             "two_barriers",
@@ -189,12 +203,21 @@ def test_atomics_and_grids(executor: Executor) -> None:
         ("missing_lane", " threads wait at {waits for lane 3} for all "),
         ("missing_lane", " lanes of the warp, the first (0, 0, 0); "),
         ("two_shuffles", "threads meet at different warp operations"),
-        ("warp_against_block", "deadlock: 5 threads wait at {waits for the others} for all 256 threads of the"),
+        (
+            "warp_against_block",
+            "deadlock: 5 threads wait at {waits for the others} for all 256 threads of the",
+        ),
         ("warp_against_block", " threads wait at {waits for the first five} for all "),
-        ("partial_warp", "a warp operation at {a lane is missing} in a block of 249 threads, which is no whole"),
+        (
+            "partial_warp",
+            "a warp operation at {a lane is missing} in a block of 249 threads, which is no whole",
+        ),
         ("lane_beyond", " of a warp of "),
         ("lane_beyond", ", at {no such lane}"),
-        ("too_much_shared", "with other_half the block uses 49232 bytes of shared memory, but a block has 49152"),
+        (
+            "too_much_shared",
+            "with other_half the block uses 49232 bytes of shared memory, but a block has 49152",
+        ),
     ],
 )
 def test_what_would_hang_is_reported(executor: Executor, case: str, words: str) -> None:

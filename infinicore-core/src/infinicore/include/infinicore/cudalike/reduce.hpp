@@ -34,7 +34,10 @@ template <class Op, class T> __device__ inline T block_reduce(const Op &op, T va
   INFINI_SHARED(T, partial, max_warps);
   value = warp_reduce(op, value);
   const unsigned warps = blockDim.x / warp_width;
-  if (warps == 1) return value;
+  if (warps == 1) {
+    sync_warp();  // shuffles order no memory
+    return value;
+  }
   const unsigned lane = threadIdx.x % warp_width;
   __syncthreads();
   if (lane == 0) partial[threadIdx.x / warp_width] = value;
