@@ -1,5 +1,5 @@
-# Measures which lines of infinicore/cudalike the tests of the doubles run: the host executor's backends and the
-# CUDA double are built once more for gcov, and tested.
+# Measures which lines of infinicore/cudalike the tests of the doubles run: the host executor's backends and
+# the CUDA double are built once more for gcov, and tested.
 """Line coverage of the kernels that vendors share: ``python coverage.py FOLDER [--least PERCENT]``."""
 
 from __future__ import annotations

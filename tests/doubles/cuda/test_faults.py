@@ -67,8 +67,8 @@ def clean():
 want = program()
 before = clean()
 """
-#: Functions that a program calls -> what they return when they fail, how many times in a row, and what the error
-#: says. Core gives its cache back and asks once more for memory, so that a program sees the second refusal.
+#: Functions that a program calls -> what they return when they fail, how many times in a row, and what the
+#: error says. Core gives its cache back and asks once more for memory, so that a program sees the second refusal.
 FAULTS = {
     "cudaMalloc": (2, 2, "OutOfMemory"),
     "cudaLaunchKernel": (1, 1, "a kernel was not launched: invalid argument"),

@@ -107,7 +107,8 @@ RACE = re.compile(
     r"simt: block \(\d+, 0, 0\) of \(\d, 1, 1\): race \((?P<kind>[a-z/]+)\) in .*::(?P<kernel>\w+)[<(].*: "
     r"thread (?P<mine>\(\d+, 0, 0\)) (?P<does>reads|writes|atomically changes) (?P<bytes>\d) bytes? of "
     r"(?:shared memory, at byte (?P<offset>\d+) of (?P<array>\w+), which has (?P<size>\d+) bytes?"
-    r"|global memory, .*) \((?P<here>[\w.:]+)\), which thread (?P<theirs>\(\d+, 0, 0\))(?P<block> of block \(\d, 0, 0\))? "
+    r"|global memory, .*) \((?P<here>[\w.:]+)\), which thread (?P<theirs>\(\d+, 0, 0\))"
+    r"(?P<block> of block \(\d, 0, 0\))? "
     r"(?P<did>reads|writes|atomically changes) \((?P<there>[\w.:]+)\) "
     r"with no (barrier between them|order between blocks)"
 )
