@@ -68,7 +68,7 @@ want = program()
 before = clean()
 """
 #: Functions that a program calls -> what they return when they fail, how many times in a row, and what the
-#: error says. Core gives its cache back and asks once more for memory, so that a program sees the second refusal.
+#: error says. Core gives its cache back and asks once more for memory: a program sees the second refusal.
 FAULTS = {
     "cudaMalloc": (2, 2, "OutOfMemory"),
     "cudaLaunchKernel": (1, 1, "a kernel was not launched: invalid argument"),

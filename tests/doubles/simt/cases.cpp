@@ -1,5 +1,6 @@
 // simt/cases.cpp -- kernels that are right and kernels that are wrong, for the executor's own tests.
 // run_case() returns what the executor said against the kernel, or an empty text.
+#include <infinicore/cudalike/layout.hpp>
 #include <infinicore/cudalike/reduce.hpp>
 
 #include <map>
@@ -296,6 +297,24 @@ __attribute__((visibility("default"))) const char *run_case(const char *name, in
     said = error.what();
   }
   return said.c_str();
+}
+
+// Cut a space of C order into what 31 bits count: of each part how many elements, and where its first and its
+// last lie. Returns the number of parts.
+__attribute__((visibility("default"))) int cut(const int64_t *shape, int ndim, int64_t (*parts)[3]) {
+  using namespace infini::cudalike;
+  Space<1> space;
+  int64_t stride = 1;
+  for (int d = ndim; d-- > 0; stride *= shape[d]) space.dims.insert(space.dims.begin(), {shape[d], {stride}});
+  int count = 0;
+  for (const Layout<1> &part : space.parts("cut")) {
+    int64_t first[1], last[1];
+    part.locate(0, first);
+    part.locate(part.count - 1, last);
+    const int64_t found[3] = {part.count, first[0], last[0]};
+    std::memcpy(parts[count++], found, sizeof(found));
+  }
+  return count;
 }
 
 __attribute__((visibility("default"))) unsigned lanes(void) {

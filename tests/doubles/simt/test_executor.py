@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import re
 import runpy
 import subprocess
@@ -240,3 +241,19 @@ def test_shared_memory_begins_as_garbage(executor: Executor) -> None:
 def test_blocks_that_no_device_runs(executor: Executor, block: int, shared: int) -> None:
     said, _ = executor.run("neighbour", block=block, shared=shared)
     assert said.startswith("simt: ")
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 7), (1 << 31,), ((1 << 31) - 1,), (3, 1 << 31), (70_000, 70_000), (3, 5, 1 << 16, 1 << 15)]
+)
+def test_what_31_bits_cannot_count_is_cut(executor: Executor, shape: tuple[int, ...]) -> None:
+    """Kernels count elements in 31 bits: the host cuts larger tensors, no element left out or twice."""
+    found = (ctypes.c_int64 * 3 * 64)()
+    number = executor.library.cut((ctypes.c_int64 * len(shape))(*shape), len(shape), found)
+    begin = 0
+    for count, first, last in map(list, found[:number]):
+        assert 0 < count < 1 << 31
+        assert (first, last) == (begin, begin + count - 1)
+        begin += count
+    assert begin == math.prod(shape)
+    assert (number == 1) == (begin < 1 << 31)
