@@ -8,11 +8,13 @@ from infinicore.build import cudalike_sources, setup_backend
 from infinicore.toolkit import Nvcc
 
 folder = Path("src/infinicore_cuda")
+compiler = Nvcc("80;86;89;90a;100;120")
+for_one_chip = filter(compiler.takes, sorted(folder.glob("*/*.cu")))
 
 setup_backend(
     "cuda",
     vendor="NVIDIA",
-    sources=[*sorted(folder.glob("*.cpp")), *cudalike_sources(".cu")],
+    sources=[*sorted(folder.glob("*.cpp")), *for_one_chip, *cudalike_sources(".cu")],
     include_dirs=[folder],
-    device_compiler=Nvcc("80;86;89;90a;100;120"),
+    device_compiler=compiler,
 )

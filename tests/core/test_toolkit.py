@@ -30,6 +30,14 @@ def test_code_for_each_architecture_and_ptx_of_the_newest_general_one() -> None:
     assert Nvcc("90a", variable="UNSET").flags() == ["-gencode=arch=compute_90a,code=sm_90a"]
 
 
+def test_a_file_that_is_named_after_an_architecture_is_for_that_one_alone() -> None:
+    every, one = Path("norms.cu"), Path("hopper/attention_sm90a.cu")
+    with_it, without = Nvcc("80;90a", variable="UNSET"), Nvcc("80;100", variable="UNSET")
+    assert with_it.flags(one) == ["-gencode=arch=compute_90a,code=sm_90a"]
+    assert with_it.flags(every) == with_it.flags()
+    assert [with_it.takes(one), without.takes(one), without.takes(every)] == [True, False, True]
+
+
 def test_the_environment_chooses_architectures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INFINICORE_CUDA_ARCHS", "75, 86")
     assert Nvcc("80").names == ["75", "86"]

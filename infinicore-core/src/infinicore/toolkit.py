@@ -51,8 +51,23 @@ class Nvcc:
             raise ValueError(f"{variable} names no architecture; write for example 80;90a")
         return names
 
-    def flags(self) -> list[str]:
-        """Code for every architecture, and PTX of the newest that is not specific to one chip."""
+    def takes(self, source: Path) -> bool:
+        """Tell whether a file is compiled: ``name_sm90a.cu`` is where 90a is among the architectures."""
+        only = self._only(source)
+        return only is None or only in self.names
+
+    @staticmethod
+    def _only(source: Path) -> str | None:
+        found = re.search(r"_sm(\d{2,3}[af]?)$", source.stem)
+        return found[1] if found else None
+
+    def flags(self, source: Path = Path()) -> list[str]:
+        """Code for every architecture, and PTX of the newest that is not specific to one chip.
+
+        A file that is named after an architecture has code for that one alone.
+        """
+        if only := self._only(source):
+            return [f"-gencode=arch=compute_{only},code=sm_{only}"]
         flags = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in self.names]
         general = [name for name in self.names if name.isdigit()]
         if general:
@@ -114,7 +129,7 @@ class Nvcc:
             *([ccache] if ccache else launchers),
             *self.command,
             *("-std=c++17", "-ccbin", compiler, f"-Xcompiler={','.join(host_flags)}"),
-            *self.flags(),
+            *self.flags(source),
             *flags,
             *(f"-I{directory}" for directory in include_dirs),
             *("-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target)),

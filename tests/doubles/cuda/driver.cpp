@@ -30,7 +30,8 @@ DOUBLE_API int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *
                                       const uint32_t *steps, int interleave, int swizzle, int, int fill) {
   constexpr int invalid_value = 1, swizzle_128 = 3;
   const auto multiple = [](uint64_t value, uint64_t of) { return value % of == 0; };
-  if (const int error = double_cuda::injected("cuTensorMapEncodeTiled")) return error;
+  const std::lock_guard<std::mutex> lock(double_cuda::mutex);
+  if (const int error = double_cuda::injected("cuTensorMapEncodeTiled"); error != 0) return error;
   if (!multiple(reinterpret_cast<uintptr_t>(map), 64) || (type != 6 && type != 9) || rank != 5 ||
       !multiple(reinterpret_cast<uintptr_t>(address), 16) || interleave != 0 || swizzle != swizzle_128 ||
       fill != 0 || !multiple(box[0] * 2, 16) || box[0] * 2 > 128)
@@ -49,6 +50,7 @@ DOUBLE_API int cuTensorMapEncodeTiled(void *map, int type, uint32_t rank, void *
     image.box[d] = uint16_t(box[d]);
     if (d > 0) image.strides[d - 1] = strides[d - 1];
   }
+  double_cuda::count("tensor map", 1);
   std::memset(map, 0xff, 128);
   std::memcpy(map, &image, sizeof(image));
   return 0;

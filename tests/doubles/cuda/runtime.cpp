@@ -65,7 +65,7 @@ struct Fault {
 };
 
 struct Machine {
-  int devices = 2, driver = 13000, pools = 1;
+  int devices = 2, driver = 13000, pools = 1, capability = 90;
   const int runtime = 13000;
   size_t memory = size_t(2) << 30;  // of each device
   std::vector<Fault> faults;
@@ -97,6 +97,7 @@ struct Machine {
       if (key == "devices") devices = std::stoi(value);
       if (key == "driver") driver = std::stoi(value);
       if (key == "pools") pools = std::stoi(value);
+      if (key == "capability") capability = std::stoi(value);
       if (key == "memory") memory = std::stoull(value);
       if (key == "patience") patience = std::stod(value);
       if (key == "forget") faults.clear();
@@ -462,9 +463,9 @@ DOUBLE_API cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribu
       case cudaDevAttrMultiProcessorCount:
         return *value = 4, cudaSuccess;
       case cudaDevAttrComputeCapabilityMajor:
-        return *value = 9, cudaSuccess;
+        return *value = machine().capability / 10, cudaSuccess;
       case cudaDevAttrComputeCapabilityMinor:
-        return *value = 0, cudaSuccess;
+        return *value = machine().capability % 10, cudaSuccess;
       case cudaDevAttrMemoryPoolsSupported:
         return *value = machine().pools, cudaSuccess;
     }

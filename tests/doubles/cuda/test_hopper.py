@@ -1,0 +1,119 @@
+# The kernels of infinicore_cuda/hopper on the CUDA double: their text, from descriptors and swizzles to masks,
+# against the CPU backend. Each group of calls runs in a process of its own, in which they are turned on.
+from __future__ import annotations
+
+import ctypes
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import infinicore
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+
+PREAMBLE = """
+random = np.random.default_rng(7)
+X = lambda *shape: random.standard_normal(shape).astype(np.float32)
+I = lambda *values: np.array(values, np.int32)
+maps = lambda: live("tensor map")
+
+def check(name, function, *arrays, dtype=ic.bfloat16, taken=True):
+    "Compare with the CPU in f32; the double counts the maps of q, k and v that a Hopper kernel needs."
+    host = [ic.from_numpy(a) for a in arrays]
+    host = [t.to(dtype) if t.dtype == ic.float32 else t for t in host]
+    before = maps()
+    got = function(*(t.to("cuda") for t in host)).to("cpu").to(ic.float32).numpy()
+    encoded = maps() - before
+    want = function(*(t.to(ic.float32) if t.dtype == dtype else t for t in host)).numpy()
+    error = np.linalg.norm(got - want) / max(np.linalg.norm(want), 1e-30)
+    # Weights are rounded to the type of the values before they are multiplied, as on every tensor core.
+    limit = {ic.bfloat16: 4e-3, ic.float16: 5e-4, ic.float32: 1e-5}[dtype]
+    good = np.isfinite(got).all() and error < limit and encoded == 3 * taken
+    print("good" if good else f"{name}: error {error:.1e}, {encoded} maps")
+"""
+
+DENSE = """
+def mha(b, s, l, h, kv, d, causal, **options):
+    call = lambda q, k, v: ic.mha(q, k, v, None, d ** -0.5, causal)
+    check(f"mha {b} {s} {l} {h} {kv} {d} {causal}", call, X(b, s, h, d), X(b, l, kv, d), X(b, l, kv, d), **options)
+
+mha(1, 300, 300, 2, 1, 128, True)          # three tiles of queries: the one in the middle is alone
+mha(2, 70, 200, 2, 1, 64, True)
+mha(1, 200, 70, 1, 1, 128, True)           # rows that see nothing
+mha(1, 130, 129, 1, 1, 64, False, dtype=ic.float16)
+mha(2, 3, 150, 6, 2, 128, True)            # few rows: the heads of a group share a tile
+mha(1, 9, 520, 7, 1, 64, False)            # 63 of 64 rows are used
+call = lambda q, k, v: ic.scaled_dot_product_attention(q, k, v, None, 0.0, True)
+check("sdpa", call, X(2, 3, 140, 64), X(2, 3, 150, 64), X(2, 3, 150, 64), dtype=ic.float16)
+call = lambda q, k, v, a, b: ic.mha_varlen(q, k, v, a, b, None, 500, 500, None, 0.1)
+packed = I(0, 33, 33, 38, 205), I(2, 66, 70, 75, 290)
+check("varlen", call, X(210, 4, 64), X(300, 2, 64), X(300, 2, 64), *packed)
+"""
+
+PAGED = """
+table = random.permutation(80).reshape(2, 40).astype(np.int32)
+call = lambda q, k, v, table, lens: ic.paged_attention(q, k, v, table, lens, None, 0.1)
+check("decode", call, X(2, 8, 128), X(80, 2, 16, 128), X(80, 2, 16, 128), table, I(640, 515))
+check("decode 64", call, X(2, 6, 64), X(80, 2, 16, 64), X(80, 2, 16, 64), table, I(0, 13), dtype=ic.float16)
+table[1, 20:] = -1  # entries past its length name no page
+check("short", call, X(2, 4, 128), X(80, 4, 8, 128), X(80, 4, 8, 128), table, I(320, 100))
+call = lambda q, k, v, table, past, cuts: ic.paged_attention_prefill(q, k, v, table, past, cuts, None, 0.1)
+check("prefill", call, X(160, 2, 128), X(80, 1, 16, 128), X(80, 1, 16, 128), table, I(100, 7), I(3, 140, 157))
+call = lambda q, k, v, a, b, table: ic.mha_varlen(q, k, v, a, b, table, 500, 500, None, 0.1)
+check("varlen", call, X(200, 2, 64), X(80, 64, 1, 64), X(80, 64, 1, 64), I(3, 33, 190), I(2, 66, 300), table)
+call = lambda q, k, v, lens, table: ic.mha_kvcache(q, k, v, lens, table, None, 0.1)
+pages = np.arange(8, dtype=np.int32).reshape(2, 4)
+check("large pages", call, X(2, 3, 6, 64), X(9, 256, 2, 64), X(9, 256, 2, 64), I(300, 1024), pages)
+"""
+
+SELECTION = """
+q, k = X(1, 70, 2, 64), X(1, 80, 1, 64)
+mha = lambda *tensors: ic.mha(*tensors, None, 0.1)
+check("as it is", mha, q, k, k)
+check("f32", mha, q, k, k, dtype=ic.float32, taken=False)
+check("heads of 96", mha, X(1, 70, 2, 96), X(1, 80, 1, 96), X(1, 80, 1, 96), taken=False)
+check("slopes", lambda *t: ic.mha(*t, ic.from_numpy(np.ones(2, np.float32)).to(t[0].device), 0.1), q, k, k, taken=False)
+check("a negative scale", lambda *t: ic.mha(*t, None, -0.1), q, k, k, taken=False)
+odd = lambda q, k, v: ic.mha(q.narrow(3, 1, 64), k, v, None, 0.1)
+check("not aligned", odd, X(1, 70, 2, 72), k, k, taken=False)
+table = np.arange(20, dtype=np.int32).reshape(1, 20)
+paged = lambda q, k, v, table, lens: ic.paged_attention(q, k, v, table, lens, None, 0.1)
+check("pages of 12", paged, X(1, 2, 64), X(20, 1, 12, 64), X(20, 1, 12, 64), table, I(200), taken=False)
+check("heads split", lambda q, k, v: ic.mha(q, k, v, None, 0.1), X(1, 1, 65, 64), X(1, 90, 1, 64), X(1, 90, 1, 64))
+"""
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
+@pytest.mark.parametrize("calls", [DENSE, PAGED], ids=["dense", "paged"])
+def test_results_are_those_of_the_cpu(python, calls: str, order: str) -> None:
+    said = python(PREAMBLE + calls, INFINICORE_CUDA_HOPPER="1", SIMT_ORDER=order).split("\n")[:-1]
+    assert [line for line in said if line != "good"] == []
+    assert len(said) == calls.count("\nmha(") + calls.count("check(") - ("def mha" in calls)
+
+
+def test_only_calls_that_suit_are_taken(python) -> None:
+    said = python(PREAMBLE + SELECTION, INFINICORE_CUDA_HOPPER="1").split()
+    assert said == ["good"] * SELECTION.count("check(")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"INFINICORE_CUDA_HOPPER": "0"}, {"INFINICORE_CUDA_HOPPER": "1", "CUDA_DOUBLE": "capability=80"}],
+    ids=["not asked for", "turned off", "another chip"],
+)
+def test_the_portable_kernels_otherwise(python, environment: dict[str, str]) -> None:
+    call = 'check("", lambda *t: ic.mha(*t, None, 0.1), X(1, 70, 2, 64), X(1, 80, 1, 64), X(1, 80, 1, 64), '
+    assert python(PREAMBLE + call + "taken=False)", **environment) == "good\n"
+
+
+def test_a_map_that_the_driver_refuses(python) -> None:
+    said = python(
+        PREAMBLE + "q = on(X(1, 70, 2, 64)).to(ic.float16)\nerror_of(ic.mha, q, q, q)",
+        INFINICORE_CUDA_HOPPER="1",
+        CUDA_DOUBLE="fail=cuTensorMapEncodeTiled:2:1",
+    )
+    assert said == "InternalError mha: cuTensorMapEncodeTiled: error 1\n"
