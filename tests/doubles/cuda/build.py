@@ -21,6 +21,8 @@ LIBRARIES = {
     "libcublasLt.so.13": ("cublaslt.cpp", ["libcudart.so.13"]),
 }
 PLUGIN = "libinfinicore_cuda.so"
+#: What stands for the instructions of Hopper.
+HOPPER = '-DINFINI_HOPPER="simt/hopper.hpp"'
 
 
 def host_executor() -> Any:
@@ -40,7 +42,7 @@ def build(folder: Path) -> Path:
     objects.mkdir(parents=True, exist_ok=True)
     names = {"NAME": "cuda", "VENDOR": "NVIDIA", "VERSION": "double"}
     flags = [*(f'-DINFINI_{name}="{text}"' for name, text in names.items()), "-DINFINI_WARP_WIDTH=32", "-g0"]
-    flags += ['-DINFINI_HOPPER="simt/hopper.hpp"']
+    flags.append(HOPPER)
     flags += [f"-I{HERE / 'include'}", f"-I{SOURCES}"]
     units = [*sorted(SOURCES.glob("*.cpp")), HERE / "launch.cpp", HERE / "products.cpp"]
     units += [*sorted(SOURCES.glob("hopper/*.cu")), HERE.parent / "simt" / "hopper.cpp"]

@@ -1,19 +1,19 @@
-# The kernels of infinicore_cuda/hopper on the CUDA double: their text, from descriptors and swizzles to masks,
-# against the CPU backend. Each group of calls runs in a process of its own, in which they are turned on.
+# The kernels of infinicore_cuda/hopper on the CUDA double: their text, from descriptors and swizzles to
+# masks, against the CPU backend. Each group of calls runs in a process of its own, in which they are turned on.
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shlex
 import subprocess
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
 import pytest
 
-import infinicore
-
 HERE = Path(__file__).parent
-ROOT = HERE.parents[2]
 
 PREAMBLE = """
 random = np.random.default_rng(7)
@@ -38,8 +38,8 @@ def check(name, function, *arrays, dtype=ic.bfloat16, taken=True):
 
 DENSE = """
 def mha(b, s, l, h, kv, d, causal, **options):
-    call = lambda q, k, v: ic.mha(q, k, v, None, d ** -0.5, causal)
-    check(f"mha {b} {s} {l} {h} {kv} {d} {causal}", call, X(b, s, h, d), X(b, l, kv, d), X(b, l, kv, d), **options)
+    call, key = lambda q, k, v: ic.mha(q, k, v, None, d ** -0.5, causal), (b, l, kv, d)
+    check(f"mha {b} {s} {l} {h} {kv} {d} {causal}", call, X(b, s, h, d), X(*key), X(*key), **options)
 
 mha(1, 300, 300, 2, 1, 128, True)          # three tiles of queries: the one in the middle is alone
 mha(2, 70, 200, 2, 1, 64, True)
@@ -76,18 +76,19 @@ mha = lambda *tensors: ic.mha(*tensors, None, 0.1)
 check("as it is", mha, q, k, k)
 check("f32", mha, q, k, k, dtype=ic.float32, taken=False)
 check("heads of 96", mha, X(1, 70, 2, 96), X(1, 80, 1, 96), X(1, 80, 1, 96), taken=False)
-check("slopes", lambda *t: ic.mha(*t, ic.from_numpy(np.ones(2, np.float32)).to(t[0].device), 0.1), q, k, k, taken=False)
+slopes = lambda q, k, v: ic.mha(q, k, v, ic.ones((2,), dtype=ic.float32, device=q.device), 0.1)
+check("slopes", slopes, q, k, k, taken=False)
 check("a negative scale", lambda *t: ic.mha(*t, None, -0.1), q, k, k, taken=False)
 odd = lambda q, k, v: ic.mha(q.narrow(3, 1, 64), k, v, None, 0.1)
 check("not aligned", odd, X(1, 70, 2, 72), k, k, taken=False)
 table = np.arange(20, dtype=np.int32).reshape(1, 20)
 paged = lambda q, k, v, table, lens: ic.paged_attention(q, k, v, table, lens, None, 0.1)
 check("pages of 12", paged, X(1, 2, 64), X(20, 1, 12, 64), X(20, 1, 12, 64), table, I(200), taken=False)
-check("heads split", lambda q, k, v: ic.mha(q, k, v, None, 0.1), X(1, 1, 65, 64), X(1, 90, 1, 64), X(1, 90, 1, 64))
+check("more heads than rows of a tile", mha, X(1, 1, 65, 64), X(1, 90, 1, 64), X(1, 90, 1, 64))
 """
 
 
-@pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
+@pytest.mark.parametrize("order", ["reverse", "shuffled"])  # of threads, between two barriers
 @pytest.mark.parametrize("calls", [DENSE, PAGED], ids=["dense", "paged"])
 def test_results_are_those_of_the_cpu(python, calls: str, order: str) -> None:
     said = python(PREAMBLE + calls, INFINICORE_CUDA_HOPPER="1", SIMT_ORDER=order).split("\n")[:-1]
@@ -117,3 +118,63 @@ def test_a_map_that_the_driver_refuses(python) -> None:
         CUDA_DOUBLE="fail=cuTensorMapEncodeTiled:2:1",
     )
     assert said == "InternalError mha: cuTensorMapEncodeTiled: error 1\n"
+
+
+# ---- the executor's emulation ------------------------------------------------------------------------------
+
+CASES = re.findall(r"^  (\w+),? +//|^  (right|no_fence),", (HERE / "hopper_cases.cpp").read_text(), re.M)
+NUMBERS = {a or b: number for number, (a, b) in enumerate(CASES)}
+
+
+@pytest.fixture(scope="session")
+def cases(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    target, simt = tmp_path_factory.mktemp("hopper") / "cases.so", HERE.parent / "simt"
+    subprocess.run(
+        [
+            *shlex.split(os.environ.get("CXX", "c++")), "-std=c++17", "-O1", "-fPIC", "-shared", "-pthread",
+            "-fvisibility=hidden", '-DINFINI_DIALECT="simt/dialect.hpp"', build.HOPPER, f"-I{build.INCLUDE}",
+            f"-I{HERE.parent}", f"-I{build.SOURCES}", str(HERE / "hopper_cases.cpp"), str(simt / "simt.cpp"),
+            str(simt / "hopper.cpp"), "-o", str(target),
+        ],
+        check=True,
+    )  # fmt: skip
+    library = ctypes.CDLL(str(target))
+    library.run_case.restype = ctypes.c_char_p
+    return library
+
+
+def run(cases: ctypes.CDLL, case: str) -> tuple[str, bool]:
+    """Return what the executor says against the kernel, and whether the numbers are right: small integers."""
+    q, k, v = np.random.default_rng(3).integers(-2, 3, (3, 64, 64)).astype(np.float16)
+    out = np.full((64, 64), np.nan, np.float32)
+    said = cases.run_case(NUMBERS[case], *(ctypes.c_void_p(a.ctypes.data) for a in (q, k, v, out)))
+    return said.decode(), bool((out == q.astype(float) @ k.astype(float).T @ v.astype(float)).all())
+
+
+def test_copies_and_products(cases: ctypes.CDLL) -> None:
+    assert run(cases, "right") == ("", True)
+
+
+@pytest.mark.parametrize(
+    "case", ["no_wait_for_copies", "no_wait_for_product", "overwritten_too_early", "weights_changed"]
+)
+def test_what_is_used_too_early_is_wrong(cases: ctypes.CDLL, case: str) -> None:
+    assert run(cases, case) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("no_fence", "a product of registers that no fence was executed for"),
+        ("too_many_bytes", "deadlock: thread 0 waits at hopper_cases.cpp:"),
+        ("never_begun", "a barrier that was not initialised"),
+        ("one_too_many", "more threads arrive at a barrier than it was initialised for"),
+        ("other_numbers", "threads come to barrier 1 for different numbers of them"),
+        ("other_operands", "threads of a warpgroup issue different products"),
+        ("wrong_descriptor", "a matrix descriptor with bits that must be 0"),
+    ],
+)
+def test_what_is_undefined_is_reported(cases: ctypes.CDLL, case: str, words: str) -> None:
+    said, _ = run(cases, case)
+    assert words in said
+    assert run(cases, "right") == ("", True)  # and the executor goes on

@@ -170,7 +170,7 @@ struct Descriptor {
         leading(uint32_t(bits >> 16 & 0x3fff) << 4),
         stride(uint32_t(bits >> 32 & 0x3fff) << 4) {
     if (bits >> 62 != 1) fail("a matrix descriptor whose swizzle is not of 128 bytes");
-    if ((bits & 0x3ffec000c000c000u) != 0) fail("a matrix descriptor with bits that must be 0");
+    if ((bits & 0x3fffc000c000c000u) != 0) fail("a matrix descriptor with bits that must be 0");
   }
 
   float along_k(Type type, int row, int k) const {

@@ -1,8 +1,9 @@
-// infinicore_cuda/hopper/attention.hpp -- attention of f16 and bf16 on Hopper: one warp copies tiles of keys and
-// values, one or two warpgroups multiply and keep an online softmax. One text for many query rows and for few.
+// infinicore_cuda/hopper/attention.hpp -- attention of f16 and bf16 on Hopper: one warp copies tiles of keys
+// and values, one or two warpgroups multiply and keep an online softmax. One text for many query rows and for
+// few.
 //
-// The order of work is that of Shah and others, "FlashAttention-3" (2024): the scores of a tile are on their way
-// while the weights of the tile before it are applied, and two warpgroups take turns at the tensor cores.
+// The order of work is that of Shah and others, "FlashAttention-3" (2024): the scores of a tile are on their
+// way while the weights of the tile before it are applied, and two warpgroups take turns at the tensor cores.
 #pragma once
 #include <infinicore/cudalike/attention_call.hpp>
 
@@ -13,9 +14,9 @@ namespace infini::cuda::hopper {
 using cudalike::AttentionCall;
 using cudalike::QueryRow;
 
-constexpr int tile_rows = 64;                 // of queries: the M of a product, and a warpgroup's part
-constexpr int slab = swizzle_bytes / 2;       // elements of a row of shared memory; a head has one or two
-constexpr int slab_step = 16;                 // the K of a product
+constexpr int tile_rows = 64;                     // of queries: the M of a product, and a warpgroup's part
+constexpr int slab = swizzle_bytes / 2;           // elements of a row of shared memory; a head has one or two
+constexpr int slab_step = 16;                     // the K of a product
 constexpr int row_bytes_of_eight = swizzle_atom;  // from eight rows to the next eight
 
 // Sizes of a kernel. Keys and values have `stages` tiles each in shared memory.
@@ -50,15 +51,15 @@ struct Tiling {
 // A tile of queries, and the tiles of keys that this block takes for it.
 struct Pass {
   QueryRow first;
-  int64_t row;        // the number of the first
-  int tokens;         // of queries
-  int seen;           // keys that its last token sees
-  int begin, end;     // tiles of keys
+  int64_t row;                                   // the number of the first
+  int tokens;                                    // of queries
+  int seen;                                      // keys that its last token sees
+  int begin, end;                                // tiles of keys
   int q_token, q_sequence, k_token, k_sequence;  // coordinates in the tensors
 };
 
-// A block takes two tiles of a sequence, the last and the first of those that are left: under a causal mask all
-// blocks then have as much to do. False where there is no pass of that number.
+// A block takes two tiles of a sequence, the last and the first of those that are left: under a causal mask
+// all blocks then have as much to do. False where there is no pass of that number.
 template <class S>
 __device__ inline bool locate_pass(const AttentionCall &call, const Tiling &tiling, int number, Pass &pass) {
   const int tile_tokens = S::consumers * tiling.tokens_per_group;
@@ -80,7 +81,8 @@ __device__ inline bool locate_pass(const AttentionCall &call, const Tiling &tili
   pass.begin = int(blockIdx.z) * per_split < tiles ? int(blockIdx.z) * per_split : tiles;
   pass.end = pass.begin + per_split < tiles ? pass.begin + per_split : tiles;
 
-  const bool packed_q = call.cuts_q.data != nullptr, packed_k = call.cuts_k.data != nullptr && call.table.data == nullptr;
+  const bool packed_q = call.cuts_q.data != nullptr,
+             packed_k = call.cuts_k.data != nullptr && call.table.data == nullptr;
   const int sequence = int(pass.first.sequence);
   pass.q_token = int(packed_q ? pass.row : pass.first.i);
   pass.q_sequence = packed_q ? 0 : sequence;
@@ -95,25 +97,25 @@ template <class S> struct Place {
   __device__ explicit Place(unsigned n) : stage(n % S::stages), parity(n / S::stages & 1) {}
 };
 
-// ---- the copying warp ---------------------------------------------------------------------------------------
+// ---- the copying warp
+// ---------------------------------------------------------------------------------------
 
 // The boxes of a tile are dealt to the lanes, which look their pages up at the same time.
-template <class S>
-__device__ inline void copy_tile(const TensorMap *map, const AttentionCall &call, const Tiling &tiling,
-                                 const Pass &pass, int kv_head, int tile, unsigned char *target,
-                                 uint64_t *full) {
+template <class S> __device__ inline void copy_tile(const TensorMap *map, const AttentionCall &call,
+                                                    const Tiling &tiling, const Pass &pass, int kv_head,
+                                                    int tile, unsigned char *target, uint64_t *full) {
   const int lane = int(threadIdx.x) % 32, boxes = S::keys / tiling.keys_per_box;
   if (lane == 0) barrier_expect(full, S::tile_bytes);
   cudalike::sync_warp();
   INFINI_LOOP  // few registers are left to this warp
-  for (int box = lane; box < boxes * S::slabs; box += 32) {
+      for (int box = lane; box < boxes * S::slabs; box += 32) {
     const int part = box / boxes, key = box % boxes * tiling.keys_per_box;
     int token = tile * S::keys + key, page = pass.k_sequence;
     if (call.table.data != nullptr) {
       const int page_size = int(call.page_size), entry = token / page_size;
-      page = entry < call.table_width ? int(call.table.at(pass.k_sequence * call.table_stride +
-                                                          entry * call.table.stride))
-                                      : -1;  // outside of the tensor: zeros
+      page = entry < call.table_width
+                 ? int(call.table.at(pass.k_sequence * call.table_stride + entry * call.table.stride))
+                 : -1;  // outside of the tensor: zeros
       token -= entry * page_size;
     } else {
       token += pass.k_token;
@@ -123,10 +125,9 @@ __device__ inline void copy_tile(const TensorMap *map, const AttentionCall &call
   }
 }
 
-template <class S>
-__device__ inline void produce(const TensorMap *q, const TensorMap *k, const TensorMap *v,
-                               const AttentionCall &call, const Tiling &tiling, SharedTiles<S> &shared,
-                               int kv_head, int head_in_group) {
+template <class S> __device__ inline void produce(const TensorMap *q, const TensorMap *k, const TensorMap *v,
+                                                  const AttentionCall &call, const Tiling &tiling,
+                                                  SharedTiles<S> &shared, int kv_head, int head_in_group) {
   const int lane = int(threadIdx.x) % 32;
   unsigned copied = 0, passes = 0;
   Pass pass;
@@ -154,7 +155,8 @@ __device__ inline void produce(const TensorMap *q, const TensorMap *k, const Ten
   }
 }
 
-// ---- a multiplying warpgroup --------------------------------------------------------------------------------
+// ---- a multiplying warpgroup
+// --------------------------------------------------------------------------------
 
 // Every warp says that it has read: a product reads for its own warp.
 __device__ inline void release(uint64_t *empty) {
@@ -194,7 +196,8 @@ struct Softmax {
     for (int r = 0; r < 2; ++r) {
       float highest = top[r];
       INFINI_UNROLL
-      for (int j = 0; j < count; j += 4) highest = fmaxf(highest, fmaxf(scores[j + 2 * r], scores[j + 2 * r + 1]));
+      for (int j = 0; j < count; j += 4)
+        highest = fmaxf(highest, fmaxf(scores[j + 2 * r], scores[j + 2 * r + 1]));
       highest = fmaxf(highest, cudalike::shuffle_xor(highest, 1));
       highest = fmaxf(highest, cudalike::shuffle_xor(highest, 2));
       const float anchor = highest == -INFINITY ? 0.0f : highest * scale;  // no key seen yet: weights are 0
@@ -202,21 +205,20 @@ struct Softmax {
       top[r] = highest;
       float sum = 0;
       INFINI_UNROLL
-      for (int j = 0; j < count; j += 4)
-        INFINI_UNROLL
-        for (int c = 0; c < 2; ++c) {
-          float &score = scores[j + 2 * r + c];
-          score = exp2(score * scale - anchor);
-          sum += score;
-        }
+      for (int j = 0; j < count; j += 4) INFINI_UNROLL
+      for (int c = 0; c < 2; ++c) {
+        float &score = scores[j + 2 * r + c];
+        score = exp2(score * scale - anchor);
+        sum += score;
+      }
       total[r] = total[r] * factor[r] + sum;
     }
   }
 };
 
 // The registers of a product are, two in one, those of the next one's first operand.
-template <class T, int count> __device__ inline void pack_weights(uint32_t (&weights)[count / 2],
-                                                                  const float (&scores)[count]) {
+template <class T, int count>
+__device__ inline void pack_weights(uint32_t (&weights)[count / 2], const float (&scores)[count]) {
   INFINI_UNROLL
   for (int i = 0; i < count / 2; ++i) weights[i] = pack<T>(scores[2 * i], scores[2 * i + 1]);
 }
@@ -236,7 +238,8 @@ template <class S> __device__ inline void clear_values(unsigned char *values, in
     uint32_t words[4];
   };
   constexpr int pieces = swizzle_bytes / int(sizeof(Piece));
-  const int count = (S::keys - first) * pieces;  // of each slab; whole rows, so that the swizzle does not matter
+  const int count =
+      (S::keys - first) * pieces;  // of each slab; whole rows, so that the swizzle does not matter
   for (int i = int(threadIdx.x); i < count * S::slabs; i += S::consumers * warpgroup)
     reinterpret_cast<Piece *>(values + (i / count * S::keys + first) * swizzle_bytes)[i % count] = {};
   publish_stores();
@@ -253,10 +256,10 @@ template <class S> __device__ inline void give_turn(int group, bool wanted) {
 }
 
 // The keys of a pass, from its first tile to its last: `sums` and `softmax` of this thread's two rows.
-template <class S>
-__device__ inline void attend(const Pass &pass, SharedTiles<S> &shared, int group,
-                              const int (&visible)[2], int seen_by_all, float scale, unsigned read,
-                              unsigned passes, float (&sums)[S::size / 2], Softmax &softmax) {
+template <class S> __device__ inline void attend(const Pass &pass, SharedTiles<S> &shared, int group,
+                                                 const int (&visible)[2], int seen_by_all, float scale,
+                                                 unsigned read, unsigned passes, float (&sums)[S::size / 2],
+                                                 Softmax &softmax) {
   float scores[S::keys / 2];
   uint32_t weights[S::keys / 4];
   const uint64_t queries = matrix(shared_address(shared.queries[group]), row_bytes_of_eight);
@@ -314,7 +317,8 @@ __device__ inline void attend(const Pass &pass, SharedTiles<S> &shared, int grou
   release(&shared.queries_empty);
   barrier_wait(&shared.values_full[at.stage], at.parity);
   const int length = int(pass.first.length);
-  if (pass.end * S::keys > length) clear_values<S>(shared.values[at.stage], length - (pass.end - 1) * S::keys);
+  if (pass.end * S::keys > length)
+    clear_values<S>(shared.values[at.stage], length - (pass.end - 1) * S::keys);
   hold(weights);
   hold(sums);
   product_fence();
@@ -325,8 +329,8 @@ __device__ inline void attend(const Pass &pass, SharedTiles<S> &shared, int grou
   release(&shared.values_empty[at.stage]);
 }
 
-// Four lanes hold a row, each two neighbouring columns of every eight: words[b] are those of the b-th eight. They
-// change places, so that each lane has one whole eight, lane b the b-th.
+// Four lanes hold a row, each two neighbouring columns of every eight: words[b] are those of the b-th eight.
+// They change places, so that each lane has one whole eight, lane b the b-th.
 __device__ inline void gather_columns(uint32_t (&words)[4]) {
   const int lane = int(threadIdx.x) % 4;
   INFINI_UNROLL
@@ -345,10 +349,9 @@ __device__ inline void gather_columns(uint32_t (&words)[4]) {
   }
 }
 
-template <class S>
-__device__ inline void consume(const AttentionCall &call, const Tiling &tiling, SharedTiles<S> &shared,
-                               int kv_head, int head_in_group, int group, typename S::T *out,
-                               float *partials) {
+template <class S> __device__ inline void consume(const AttentionCall &call, const Tiling &tiling,
+                                                  SharedTiles<S> &shared, int kv_head, int head_in_group,
+                                                  int group, typename S::T *out, float *partials) {
   using T = typename S::T;
   const int warp = int(threadIdx.x) % warpgroup / 32;
   const int lane = int(threadIdx.x) % 32, quad = lane % 4;
@@ -374,8 +377,8 @@ __device__ inline void consume(const AttentionCall &call, const Tiling &tiling, 
     float sums[S::size / 2] = {};
     Softmax softmax;
     if (pass.begin < pass.end) {
-      attend<S>(pass, shared, group, visible, sees(group * tiling.tokens_per_group), scale, read,
-                passes++, sums, softmax);
+      attend<S>(pass, shared, group, visible, sees(group * tiling.tokens_per_group), scale, read, passes++,
+                sums, softmax);
       read += unsigned(pass.end - pass.begin);
     }
 
@@ -393,10 +396,9 @@ __device__ inline void consume(const AttentionCall &call, const Tiling &tiling, 
           mine[1] = total;
         }
         INFINI_UNROLL
-        for (int j = 0; j < S::size / 8; ++j)
-          INFINI_UNROLL
-          for (int c = 0; c < 2; ++c)
-            if (stored) mine[2 + j * 8 + quad * 2 + c] = sums[4 * j + 2 * r + c];
+        for (int j = 0; j < S::size / 8; ++j) INFINI_UNROLL
+        for (int c = 0; c < 2; ++c)
+          if (stored) mine[2 + j * 8 + quad * 2 + c] = sums[4 * j + 2 * r + c];
         continue;
       }
       const float factor = total > 0 ? 1 / total : 0.0f;
@@ -421,8 +423,7 @@ __device__ inline void consume(const AttentionCall &call, const Tiling &tiling, 
 }
 
 // grid: pairs of query tiles, query heads (of a tile: see Tiling), splits of the keys.
-template <class S>
-static __global__ void __launch_bounds__(S::threads, S::blocks)
+template <class S> static __global__ void __launch_bounds__(S::threads, S::blocks)
     attention_kernel(const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
                      const __grid_constant__ TensorMap v, const __grid_constant__ AttentionCall call,
                      const __grid_constant__ Tiling tiling, typename S::T *out, float *partials) {
@@ -443,7 +444,8 @@ static __global__ void __launch_bounds__(S::threads, S::blocks)
     prefetch_map(&v);
   }
   __syncthreads();
-  const int heads_per_kv = int(call.heads / call.kv_heads), tile_head = int(blockIdx.y) * tiling.heads_per_tile;
+  const int heads_per_kv = int(call.heads / call.kv_heads),
+            tile_head = int(blockIdx.y) * tiling.heads_per_tile;
   const int kv_head = tile_head / heads_per_kv, head_in_group = tile_head % heads_per_kv;
   // A shuffle, so that the compiler knows that a warp agrees on what follows from it.
   const int group = cudalike::shuffle(int(threadIdx.x) / warpgroup, 0);

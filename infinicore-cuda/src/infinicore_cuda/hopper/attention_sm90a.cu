@@ -1,5 +1,5 @@
-// infinicore_cuda/hopper/attention_sm90a.cu -- which calls the kernels of hopper/attention.hpp take, and how they
-// are launched. Compiled for sm_90a alone, and part of a wheel that has code for it.
+// infinicore_cuda/hopper/attention_sm90a.cu -- which calls the kernels of hopper/attention.hpp take, and how
+// they are launched. Compiled for sm_90a alone, and part of a wheel that has code for it.
 #include <infinicore/library.hpp>
 
 #include <cuda_runtime_api.h>
@@ -36,7 +36,8 @@ Encode encode() {
   return found;
 }
 
-// A tensor as kernels see it: element, head of a group, token, KV head, sequence or page. Strides in elements.
+// A tensor as kernels see it: element, head of a group, token, KV head, sequence or page. Strides in
+// elements.
 struct Heads {
   int64_t sizes[5], strides[5], box[5];
 
@@ -45,7 +46,8 @@ struct Heads {
     bool good = strides[0] == 1;
     for (int d = 0; d < 5; ++d) good = good && sizes[d] > 0 && sizes[d] < int64_t(1) << 31;
     for (int d = 1; d < 5; ++d)
-      good = good && (sizes[d] == 1 || (strides[d] > 0 && strides[d] % 8 == 0 && strides[d] < int64_t(1) << 39));
+      good =
+          good && (sizes[d] == 1 || (strides[d] > 0 && strides[d] % 8 == 0 && strides[d] < int64_t(1) << 39));
     return good;
   }
 
@@ -154,7 +156,9 @@ class Attention final : public cudalike::VendorAttention {
                     : sequences_ * cudalike::ceil_div(call_.rows_per_sequence, rows);
     if (few_) splits_ = splits(multiprocessors * S::blocks);
 
-    const auto of_sequence = [&](int k) { return call_.sequences.ndim > 0 ? call_.sequences.strides[k][0] : 0; };
+    const auto of_sequence = [&](int k) {
+      return call_.sequences.ndim > 0 ? call_.sequences.strides[k][0] : 0;
+    };
     const int64_t size = call_.size, group = call_.heads / call_.kv_heads;
     const int64_t tokens = packed ? call_.rows : call_.rows_per_sequence, batch = packed ? 1 : sequences_;
     queries_ = {{size, group, tokens, call_.kv_heads, batch},
@@ -195,19 +199,21 @@ class Attention final : public cudalike::VendorAttention {
     const auto first = [&](int of) { return call.sequences.ndim > 0 ? call.sequences.first[of] : 0; };
     const auto result = static_cast<T *>(out);
     if (call.cuts_q.data != nullptr)
-      cudalike::launch(cudalike::clear_rows<T>, cudalike::blocks(call.rows), dim3(cudalike::attention_threads), 0, stream,
-             call, result);
+      cudalike::launch(cudalike::clear_rows<T>, cudalike::blocks(call.rows),
+                       dim3(cudalike::attention_threads), 0, stream, call, result);
     const auto partials = plan.splits_ > 1 ? static_cast<float *>(workspace) : nullptr;
     cudalike::launch(attention_kernel<S>,
-           dim3(unsigned(plan.pairs_), unsigned(call.heads / plan.tiling_.heads_per_tile),
-                unsigned(plan.splits_)),
-           dim3(S::threads), sizeof(SharedTiles<S>), stream,
-           plan.queries_.map(static_cast<const T *>(q) + first(1), type),
-           plan.keys_.map(static_cast<const T *>(k) + first(2), type),
-           plan.values_.map(static_cast<const T *>(v) + first(3), type), call, plan.tiling_, result, partials);
+                     dim3(unsigned(plan.pairs_), unsigned(call.heads / plan.tiling_.heads_per_tile),
+                          unsigned(plan.splits_)),
+                     dim3(S::threads), sizeof(SharedTiles<S>), stream,
+                     plan.queries_.map(static_cast<const T *>(q) + first(1), type),
+                     plan.keys_.map(static_cast<const T *>(k) + first(2), type),
+                     plan.values_.map(static_cast<const T *>(v) + first(3), type), call, plan.tiling_, result,
+                     partials);
     if (partials != nullptr)
-      cudalike::launch(cudalike::combine_splits<T>, dim3(unsigned(call.rows), unsigned(call.heads)), dim3(S::size), 0,
-             stream, call, result, static_cast<const float *>(partials), int(plan.splits_));
+      cudalike::launch(cudalike::combine_splits<T>, dim3(unsigned(call.rows), unsigned(call.heads)),
+                       dim3(S::size), 0, stream, call, result, static_cast<const float *>(partials),
+                       int(plan.splits_));
   }
 
   AttentionCall call_;
@@ -228,9 +234,9 @@ namespace infini::cudalike {
 std::unique_ptr<VendorAttention> vendor_attention(int32_t dtype, const AttentionCall &call, int64_t longest) {
   using namespace cuda::hopper;
   const bool element = dtype == INFINI_DTYPE_F16 || dtype == INFINI_DTYPE_BF16;
-  if (!element || (call.size != 64 && call.size != 128) || call.value_size != call.size || !(call.scale > 0) ||
-      call.rows <= 0 || call.kv_heads <= 0 || call.heads <= 0 || longest <= 0 || longest >= 1 << 30 ||
-      (call.sequence_count == 0 && call.rows_per_sequence == 0) || call.heads > 65535 ||
+  if (!element || (call.size != 64 && call.size != 128) || call.value_size != call.size ||
+      !(call.scale > 0) || call.rows <= 0 || call.kv_heads <= 0 || call.heads <= 0 || longest <= 0 ||
+      longest >= 1 << 30 || (call.sequence_count == 0 && call.rows_per_sequence == 0) || call.heads > 65535 ||
       call.sequences.ndim > 1 || !wanted())
     return nullptr;
   const int multiprocessors = hopper_multiprocessors();
