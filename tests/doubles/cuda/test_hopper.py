@@ -1,5 +1,5 @@
 # The kernels of infinicore_cuda/hopper on the CUDA double: their text, from descriptors and swizzles to
-# masks, against the CPU backend. Each group of calls runs in a process of its own, in which they are turned on.
+# masks, against the CPU backend. Each group of calls runs in a process of its own, which turns them on.
 from __future__ import annotations
 
 import ctypes
@@ -41,8 +41,8 @@ def mha(b, s, l, h, kv, d, causal, **options):
     call, key = lambda q, k, v: ic.mha(q, k, v, None, d ** -0.5, causal), (b, l, kv, d)
     check(f"mha {b} {s} {l} {h} {kv} {d} {causal}", call, X(b, s, h, d), X(*key), X(*key), **options)
 
-mha(1, 300, 300, 2, 1, 128, True)          # three tiles of queries: the one in the middle is alone
-mha(2, 70, 200, 2, 1, 64, True)
+mha(1, 300, 300, 4, 2, 128, True)          # two tiles of queries for a block, and one that is left
+mha(2, 70, 200, 2, 1, 64, True)            # one tile for a block
 mha(1, 200, 70, 1, 1, 128, True)           # rows that see nothing
 mha(1, 130, 129, 1, 1, 64, False, dtype=ic.float16)
 mha(2, 3, 150, 6, 2, 128, True)            # few rows: the heads of a group share a tile

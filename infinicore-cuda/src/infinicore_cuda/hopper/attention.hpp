@@ -14,10 +14,9 @@ namespace infini::cuda::hopper {
 using cudalike::AttentionCall;
 using cudalike::QueryRow;
 
-constexpr int tile_rows = 64;                     // of queries: the M of a product, and a warpgroup's part
-constexpr int slab = swizzle_bytes / 2;           // elements of a row of shared memory; a head has one or two
-constexpr int slab_step = 16;                     // the K of a product
-constexpr int row_bytes_of_eight = swizzle_atom;  // from eight rows to the next eight
+constexpr int tile_rows = 64;            // of queries: the M of a product, and a warpgroup's part
+constexpr int depth = 16;                // the K of a product
+constexpr int slab = swizzle_bytes / 2;  // elements of a row in shared memory; a head is one slab or two
 
 // Sizes of a kernel. Keys and values have `stages` tiles each in shared memory.
 template <class T_, int size_, int consumers_, int keys_, int stages_, int blocks_> struct Shape {
@@ -27,7 +26,7 @@ template <class T_, int size_, int consumers_, int keys_, int stages_, int block
   static constexpr int slabs = size / slab;
   static constexpr int threads = (consumers + 1) * warpgroup;  // the last warpgroup copies
   static constexpr int query_bytes = tile_rows * size * 2, tile_bytes = keys * size * 2;
-  // Per thread, of those that 64 Ki shared evenly would be: scores, weights and sums of a warpgroup are many.
+  // Of a thread. Shared evenly they would be 168 or 128, too few for scores, weights and sums.
   static constexpr int copying_registers = 64, registers = consumers == 2 ? 216 : 192;
 };
 template <class T, int size> using Prefill = Shape<T, size, 2, 128, 2, 1>;
@@ -41,32 +40,37 @@ template <class S> struct alignas(swizzle_atom) SharedTiles {
   uint64_t queries_full, queries_empty;
   uint64_t keys_full[S::stages], keys_empty[S::stages], values_full[S::stages], values_empty[S::stages];
 };
+
 // What the host adds to a call.
 struct Tiling {
   int heads_per_tile;    // 1, or all query heads of a KV head: row m is head m % heads_per_tile of a token
   int tokens_per_group;  // of a warpgroup: 64 / heads_per_tile
   int keys_per_box;      // of a copy: a tile, or a page where that is less
+  int tiles_per_block;   // of queries: 1 or 2
 };
 
 // A tile of queries, and the tiles of keys that this block takes for it.
 struct Pass {
   QueryRow first;
-  int64_t row;                                   // the number of the first
-  int tokens;                                    // of queries
-  int seen;                                      // keys that its last token sees
-  int begin, end;                                // tiles of keys
+  int64_t row;  // the number of the first
+  int tokens;   // of queries
+  int begin, end;
   int q_token, q_sequence, k_token, k_sequence;  // coordinates in the tensors
 };
 
-// A block takes two tiles of a sequence, the last and the first of those that are left: under a causal mask
-// all blocks then have as much to do. False where there is no pass of that number.
+// The last tiles of a sequence, which see most, come first. Of two tiles per block the other one is as far
+// from the first: under a causal mask all blocks then have as much to do. False where there is no pass of
+// that number.
 template <class S>
 __device__ inline bool locate_pass(const AttentionCall &call, const Tiling &tiling, int number, Pass &pass) {
   const int tile_tokens = S::consumers * tiling.tokens_per_group;
-  int64_t pair = blockIdx.x, begin, count;
-  if (!cudalike::locate_tile(call, 2 * tile_tokens, pair, begin, count)) return false;
-  const int64_t last = (count + tile_tokens - 1) / tile_tokens - 1 - pair, tile = number == 0 ? last : pair;
-  if (number > 1 || (number == 1 && pair == last)) return false;
+  int64_t index = blockIdx.x, begin, count;
+  if (number >= tiling.tiles_per_block ||
+      !cudalike::locate_tile(call, tiling.tiles_per_block * tile_tokens, index, begin, count))
+    return false;
+  const int64_t from_end = (count + tile_tokens - 1) / tile_tokens - 1 - index;
+  if (number == 1 && from_end == index) return false;
+  const int64_t tile = number == 0 ? from_end : index;
 
   pass.row = begin + tile * tile_tokens;
   pass.first = locate_row(call, pass.row);
@@ -75,14 +79,13 @@ __device__ inline bool locate_pass(const AttentionCall &call, const Tiling &tili
   int64_t seen = pass.first.length;
   if (call.causal && seen > pass.first.i + pass.tokens + pass.first.diagonal)
     seen = pass.first.i + pass.tokens + pass.first.diagonal;
-  pass.seen = seen > 0 ? int(seen) : 0;
-  const int tiles = (pass.seen + S::keys - 1) / S::keys;
-  const int per_split = (tiles + int(gridDim.z) - 1) / int(gridDim.z);
-  pass.begin = int(blockIdx.z) * per_split < tiles ? int(blockIdx.z) * per_split : tiles;
+  const int tiles = seen > 0 ? (int(seen) + S::keys - 1) / S::keys : 0;
+  const int splits = int(gridDim.z), split = int(blockIdx.z), per_split = (tiles + splits - 1) / splits;
+  pass.begin = split * per_split < tiles ? split * per_split : tiles;
   pass.end = pass.begin + per_split < tiles ? pass.begin + per_split : tiles;
 
-  const bool packed_q = call.cuts_q.data != nullptr,
-             packed_k = call.cuts_k.data != nullptr && call.table.data == nullptr;
+  const bool packed_q = call.cuts_q.data != nullptr;
+  const bool packed_k = call.cuts_k.data != nullptr && call.table.data == nullptr;
   const int sequence = int(pass.first.sequence);
   pass.q_token = int(packed_q ? pass.row : pass.first.i);
   pass.q_sequence = packed_q ? 0 : sequence;
@@ -97,8 +100,7 @@ template <class S> struct Place {
   __device__ explicit Place(unsigned n) : stage(n % S::stages), parity(n / S::stages & 1) {}
 };
 
-// ---- the copying warp
-// ---------------------------------------------------------------------------------------
+// ---- the copying warp ------------------------------------------------------------------------------------
 
 // The boxes of a tile are dealt to the lanes, which look their pages up at the same time.
 template <class S> __device__ inline void copy_tile(const TensorMap *map, const AttentionCall &call,
@@ -107,8 +109,8 @@ template <class S> __device__ inline void copy_tile(const TensorMap *map, const 
   const int lane = int(threadIdx.x) % 32, boxes = S::keys / tiling.keys_per_box;
   if (lane == 0) barrier_expect(full, S::tile_bytes);
   cudalike::sync_warp();
-  INFINI_LOOP  // few registers are left to this warp
-      for (int box = lane; box < boxes * S::slabs; box += 32) {
+  INFINI_LOOP
+  for (int box = lane; box < boxes * S::slabs; box += 32) {
     const int part = box / boxes, key = box % boxes * tiling.keys_per_box;
     int token = tile * S::keys + key, page = pass.k_sequence;
     if (call.table.data != nullptr) {
@@ -155,8 +157,7 @@ template <class S> __device__ inline void produce(const TensorMap *q, const Tens
   }
 }
 
-// ---- a multiplying warpgroup
-// --------------------------------------------------------------------------------
+// ---- a multiplying warpgroup -----------------------------------------------------------------------------
 
 // Every warp says that it has read: a product reads for its own warp.
 __device__ inline void release(uint64_t *empty) {
@@ -167,8 +168,8 @@ __device__ inline void release(uint64_t *empty) {
 template <class S>
 __device__ inline void multiply_keys(float (&scores)[S::keys / 2], uint64_t queries, uint64_t keys) {
   INFINI_UNROLL
-  for (int step = 0; step < S::size / slab_step; ++step) {
-    const int part = step * slab_step / slab, within = step * slab_step % slab * 2;
+  for (int step = 0; step < S::size / depth; ++step) {
+    const int part = step * depth / slab, within = step * depth % slab * 2;
     Product<typename S::T, S::keys>::of_shared(
         scores, advance(queries, uint32_t(part * tile_rows * swizzle_bytes + within)),
         advance(keys, uint32_t(part * S::keys * swizzle_bytes + within)), step > 0);
@@ -180,9 +181,9 @@ template <class S> __device__ inline void multiply_values(float (&sums)[S::size 
                                                           const uint32_t (&weights)[S::keys / 4],
                                                           uint64_t values) {
   INFINI_UNROLL
-  for (int step = 0; step < S::keys / slab_step; ++step)
+  for (int step = 0; step < S::keys / depth; ++step)
     Product<typename S::T, S::size>::of_registers(
-        sums, weights + 4 * step, advance(values, uint32_t(step * slab_step * swizzle_bytes)), true);
+        sums, weights + 4 * step, advance(values, uint32_t(step * depth * swizzle_bytes)), true);
 }
 
 // What a thread knows of its two rows. Scores are scaled as powers of two; the top is not scaled yet.
@@ -196,8 +197,7 @@ struct Softmax {
     for (int r = 0; r < 2; ++r) {
       float highest = top[r];
       INFINI_UNROLL
-      for (int j = 0; j < count; j += 4)
-        highest = fmaxf(highest, fmaxf(scores[j + 2 * r], scores[j + 2 * r + 1]));
+      for (int j = 2 * r; j < count; j += 4) highest = fmaxf(highest, fmaxf(scores[j], scores[j + 1]));
       highest = fmaxf(highest, cudalike::shuffle_xor(highest, 1));
       highest = fmaxf(highest, cudalike::shuffle_xor(highest, 2));
       const float anchor = highest == -INFINITY ? 0.0f : highest * scale;  // no key seen yet: weights are 0
@@ -205,11 +205,10 @@ struct Softmax {
       top[r] = highest;
       float sum = 0;
       INFINI_UNROLL
-      for (int j = 0; j < count; j += 4) INFINI_UNROLL
-      for (int c = 0; c < 2; ++c) {
-        float &score = scores[j + 2 * r + c];
-        score = exp2(score * scale - anchor);
-        sum += score;
+      for (int j = 2 * r; j < count; j += 4) {
+        scores[j] = exp2(scores[j] * scale - anchor);
+        scores[j + 1] = exp2(scores[j + 1] * scale - anchor);
+        sum += scores[j] + scores[j + 1];
       }
       total[r] = total[r] * factor[r] + sum;
     }
@@ -238,8 +237,7 @@ template <class S> __device__ inline void clear_values(unsigned char *values, in
     uint32_t words[4];
   };
   constexpr int pieces = swizzle_bytes / int(sizeof(Piece));
-  const int count =
-      (S::keys - first) * pieces;  // of each slab; whole rows, so that the swizzle does not matter
+  const int count = (S::keys - first) * pieces;  // of a slab: whole rows, so that no swizzle matters
   for (int i = int(threadIdx.x); i < count * S::slabs; i += S::consumers * warpgroup)
     reinterpret_cast<Piece *>(values + (i / count * S::keys + first) * swizzle_bytes)[i % count] = {};
   publish_stores();
@@ -262,12 +260,10 @@ template <class S> __device__ inline void attend(const Pass &pass, SharedTiles<S
                                                  Softmax &softmax) {
   float scores[S::keys / 2];
   uint32_t weights[S::keys / 4];
-  const uint64_t queries = matrix(shared_address(shared.queries[group]), row_bytes_of_eight);
-  const auto keys = [&](unsigned stage) {
-    return matrix(shared_address(shared.keys[stage]), row_bytes_of_eight);
-  };
+  const uint64_t queries = matrix(shared_address(shared.queries[group]), swizzle_atom);
+  const auto keys = [&](unsigned stage) { return matrix(shared_address(shared.keys[stage]), swizzle_atom); };
   const auto values = [&](unsigned stage) {  // a head of 128 is two slabs: 128 bytes of a row lie in each
-    return matrix(shared_address(shared.values[stage]), row_bytes_of_eight, S::keys * swizzle_bytes);
+    return matrix(shared_address(shared.values[stage]), swizzle_atom, S::keys * swizzle_bytes);
   };
 
   barrier_wait(&shared.queries_full, passes & 1);
@@ -396,9 +392,8 @@ template <class S> __device__ inline void consume(const AttentionCall &call, con
           mine[1] = total;
         }
         INFINI_UNROLL
-        for (int j = 0; j < S::size / 8; ++j) INFINI_UNROLL
-        for (int c = 0; c < 2; ++c)
-          if (stored) mine[2 + j * 8 + quad * 2 + c] = sums[4 * j + 2 * r + c];
+        for (int i = 0; i < S::size / 2; ++i)
+          if (stored && i / 2 % 2 == r) mine[2 + i / 4 * 8 + quad * 2 + i % 2] = sums[i];
         continue;
       }
       const float factor = total > 0 ? 1 / total : 0.0f;
@@ -444,8 +439,8 @@ template <class S> static __global__ void __launch_bounds__(S::threads, S::block
     prefetch_map(&v);
   }
   __syncthreads();
-  const int heads_per_kv = int(call.heads / call.kv_heads),
-            tile_head = int(blockIdx.y) * tiling.heads_per_tile;
+  const int heads_per_kv = int(call.heads / call.kv_heads);
+  const int tile_head = int(blockIdx.y) * tiling.heads_per_tile;
   const int kv_head = tile_head / heads_per_kv, head_in_group = tile_head % heads_per_kv;
   // A shuffle, so that the compiler knows that a warp agrees on what follows from it.
   const int group = cudalike::shuffle(int(threadIdx.x) / warpgroup, 0);

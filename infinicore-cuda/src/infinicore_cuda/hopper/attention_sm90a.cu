@@ -149,11 +149,11 @@ class Attention final : public cudalike::VendorAttention {
     tile_keys_ = S::keys;
     const bool packed = call_.sequence_count > 0, paged = call_.page_size > 0;
     tiling_.keys_per_box = int(paged && call_.page_size < S::keys ? call_.page_size : S::keys);
-    // Two tiles for a block; packed sequences may each end in a part of one.
-    const int64_t rows = 2 * S::consumers * tiling_.tokens_per_group;
     sequences_ = packed ? call_.sequence_count : call_.rows / call_.rows_per_sequence;
-    pairs_ = packed ? call_.rows / rows + sequences_
-                    : sequences_ * cudalike::ceil_div(call_.rows_per_sequence, rows);
+    // Two tiles of queries for a block, where there are enough of them.
+    tiling_.tiles_per_block = 2;
+    if (blocks_of<S>() * call_.heads < 2 * multiprocessors) tiling_.tiles_per_block = 1;
+    blocks_ = blocks_of<S>();
     if (few_) splits_ = splits(multiprocessors * S::blocks);
 
     const auto of_sequence = [&](int k) {
@@ -174,9 +174,16 @@ class Attention final : public cudalike::VendorAttention {
     allow_shared(attention_kernel<S>, sizeof(SharedTiles<S>));
   }
 
+  // In the first dimension of the grid.
+  template <class S> int64_t blocks_of() const {
+    const int64_t rows = int64_t(tiling_.tiles_per_block) * S::consumers * tiling_.tokens_per_group;
+    if (call_.sequence_count > 0) return call_.rows / rows + sequences_;  // each may end in a part of a tile
+    return sequences_ * cudalike::ceil_div(call_.rows_per_sequence, rows);
+  }
+
   // The fewest splits of the keys that let blocks fill the places for them nine times in ten.
   int64_t splits(int64_t places) const {
-    const int64_t blocks = pairs_ * call_.kv_heads;
+    const int64_t blocks = blocks_ * call_.kv_heads;
     const int64_t most = std::min(most_splits, cudalike::ceil_div(longest_, keys_per_split));
     int64_t best = 1;
     double best_use = 0;
@@ -203,7 +210,7 @@ class Attention final : public cudalike::VendorAttention {
                        dim3(cudalike::attention_threads), 0, stream, call, result);
     const auto partials = plan.splits_ > 1 ? static_cast<float *>(workspace) : nullptr;
     cudalike::launch(attention_kernel<S>,
-                     dim3(unsigned(plan.pairs_), unsigned(call.heads / plan.tiling_.heads_per_tile),
+                     dim3(unsigned(plan.blocks_), unsigned(call.heads / plan.tiling_.heads_per_tile),
                           unsigned(plan.splits_)),
                      dim3(S::threads), sizeof(SharedTiles<S>), stream,
                      plan.queries_.map(static_cast<const T *>(q) + first(1), type),
@@ -218,7 +225,7 @@ class Attention final : public cudalike::VendorAttention {
 
   AttentionCall call_;
   int32_t dtype_;
-  int64_t longest_, pairs_ = 0, sequences_ = 0, splits_ = 1, tile_keys_ = 0;
+  int64_t longest_, blocks_ = 0, sequences_ = 0, splits_ = 1, tile_keys_ = 0;
   bool few_;
   Tiling tiling_{};
   Heads queries_{}, keys_{}, values_{};
