@@ -256,7 +256,7 @@ template <class S> __device__ inline void give_turn(int group, bool wanted) {
 // The keys of a pass, from its first tile to its last: `sums` and `softmax` of this thread's two rows.
 template <class S> __device__ inline void attend(const Pass &pass, SharedTiles<S> &shared, int group,
                                                  const int (&visible)[2], int seen_by_all, float scale,
-                                                 unsigned read, unsigned passes, float (&sums)[S::size / 2],
+                                                 unsigned first, unsigned passes, float (&sums)[S::size / 2],
                                                  Softmax &softmax) {
   float scores[S::keys / 2];
   uint32_t weights[S::keys / 4];
@@ -266,9 +266,15 @@ template <class S> __device__ inline void attend(const Pass &pass, SharedTiles<S
     return matrix(shared_address(shared.values[stage]), swizzle_atom, S::keys * swizzle_bytes);
   };
 
+  // A branch, across which the compiler moves no wait: so weights are computed while products are under way.
+  const auto wait_for_keys = [&](int tile) {
+    const Place<S> place(first + unsigned(tile - pass.begin));
+    if (tile < pass.end) barrier_wait(&shared.keys_full[place.stage], place.parity);
+  };
+
+  Place<S> at(first);
   barrier_wait(&shared.queries_full, passes & 1);
-  Place<S> at(read);
-  barrier_wait(&shared.keys_full[at.stage], at.parity);
+  wait_for_keys(pass.begin);
   product_fence();
   multiply_keys<S>(scores, queries, keys(at.stage));
   product_commit();
@@ -281,9 +287,9 @@ template <class S> __device__ inline void attend(const Pass &pass, SharedTiles<S
 
   const bool second = group == 1;
   give_turn<S>(group, second && pass.begin + 1 < pass.end);
+  wait_for_keys(pass.begin + 1);
   for (int tile = pass.begin + 1; tile < pass.end; ++tile) {
-    const Place<S> next(++read);
-    barrier_wait(&shared.keys_full[next.stage], next.parity);
+    const Place<S> next(first + unsigned(tile - pass.begin));
     take_turn<S>(group);
     hold(scores);
     hold(weights);
@@ -301,6 +307,7 @@ template <class S> __device__ inline void attend(const Pass &pass, SharedTiles<S
     release(&shared.keys_empty[next.stage]);
     if ((tile + 1) * S::keys > seen_by_all) mask_scores(scores, tile * S::keys, visible);
     softmax.step(scores, scale);
+    wait_for_keys(tile + 1);
     product_wait<0>();
     hold(sums);
     hold(weights);

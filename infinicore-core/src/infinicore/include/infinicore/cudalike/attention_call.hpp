@@ -100,7 +100,7 @@ __device__ inline QueryRow locate_row(const AttentionCall &call, int64_t row) {
 }
 
 // Tile number `tile` of `tile_rows` rows each, counted over all sequences, becomes its number in its
-// sequence: the one of `count` rows from `begin`. False where there are fewer tiles, or no such rows.
+// sequence: the one of `count` rows from `begin`. False where no tile has that number.
 __device__ inline bool locate_tile(const AttentionCall &call, int64_t tile_rows, int64_t &tile,
                                    int64_t &begin, int64_t &count) {
   begin = 0;
@@ -110,16 +110,21 @@ __device__ inline bool locate_tile(const AttentionCall &call, int64_t tile_rows,
     begin = tile / per_sequence * count;
     tile %= per_sequence;
   } else {
-    for (int64_t b = 0;; ++b) {
-      if (b >= call.sequence_count) return false;
-      begin = call.cuts_q[b];
-      count = call.cuts_q[b + 1] - begin;
-      const int64_t tiles = (count + tile_rows - 1) / tile_rows;
-      if (tile < tiles) break;
-      tile -= tiles;
+    // Sequence b has the numbers from cuts[b] / tile_rows + b on: as many as it has tiles, or one more.
+    int64_t low = 0, high = call.sequence_count;
+    while (low + 1 < high) {
+      const int64_t middle = (low + high) / 2;
+      if (call.cuts_q[middle] / tile_rows + middle <= tile)
+        low = middle;
+      else
+        high = middle;
     }
+    if (call.sequence_count == 0) return false;
+    begin = call.cuts_q[low];
+    count = call.cuts_q[low + 1] - begin;
+    tile -= begin / tile_rows + low;
   }
-  return begin >= 0 && begin + count <= call.rows;
+  return tile >= 0 && tile * tile_rows < count && begin >= 0 && begin + count <= call.rows;
 }
 
 // Two softmaxes of parts of a row become one: weights of the old and the new part. -inf tops have no weight.
