@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import shlex
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -128,16 +126,13 @@ NUMBERS = {a or b: number for number, (a, b) in enumerate(CASES)}
 
 @pytest.fixture(scope="session")
 def cases(build: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    target, simt = tmp_path_factory.mktemp("hopper") / "cases.so", HERE.parent / "simt"
+    target, simt = tmp_path_factory.mktemp("hopper") / "cases.so", build.host_executor()
+    sources = [HERE / "hopper_cases.cpp", *simt.EXECUTOR, simt.HERE / "hopper.cpp"]
+    flags = [*simt.FLAGS, build.HOPPER, f"-I{build.SOURCES}"]
     subprocess.run(
-        [
-            *shlex.split(os.environ.get("CXX", "c++")), "-std=c++17", "-O1", "-fPIC", "-shared", "-pthread",
-            "-fvisibility=hidden", '-DINFINI_DIALECT="simt/dialect.hpp"', build.HOPPER, f"-I{build.INCLUDE}",
-            f"-I{HERE.parent}", f"-I{build.SOURCES}", str(HERE / "hopper_cases.cpp"), str(simt / "simt.cpp"),
-            str(simt / "hopper.cpp"), "-o", str(target),
-        ],
+        [*simt.compiler(), *flags, "-shared", "-pthread", *map(str, sources), "-ldl", "-o", str(target)],
         check=True,
-    )  # fmt: skip
+    )
     library = ctypes.CDLL(str(target))
     library.run_case.restype = ctypes.c_char_p
     return library
