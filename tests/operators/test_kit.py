@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import infinicore as ic
-from infinicore.schema import OPERATORS
+from infinicore.schema import DTYPES, OPERATORS
 from infinicore.testing.conformance import check
 from infinicore.testing.strategies import (
     NUMPY,
@@ -25,7 +25,7 @@ from infinicore.testing.strategies import (
     layouts,
     tensors,
 )
-from infinicore.testing.tolerance import EXACT, Tolerance, mismatches, spacing
+from infinicore.testing.tolerance import EXACT, Tolerance, mismatches, spacing, tolerance
 
 
 @given(data=st.data(), writable=st.booleans())
@@ -85,6 +85,17 @@ def test_integers_are_exact() -> None:
     got, want = np.array([1, 2], np.int8), np.array([1, 258])
     assert mismatches(got, want, Tolerance(atol=5), "i8").tolist() == [False, False]  # 258 wraps to 2
     assert mismatches(got, np.array([1, 3]), Tolerance(atol=5), "i8").tolist() == [False, True]
+
+
+@pytest.mark.parametrize("name", ["add", "div", "silu", "softmax", "linear", "rms_norm", "sum"])
+@pytest.mark.parametrize("dtype", ["f16", "bf16"])
+def test_bits_that_are_cut_off_are_seen(name: str, dtype: str) -> None:
+    """Rounding to nearest is right, the same number rounded towards zero is not."""
+    want = np.random.default_rng(0).uniform(0.5, 1, 1000)
+    allowed, step = tolerance(name, DTYPES[dtype][1]), spacing(want, NUMPY[dtype])
+    cut = (np.floor(want / step) * step).astype(NUMPY[dtype])
+    assert mismatches(cut, want, allowed, dtype).sum() > 100
+    assert not mismatches(want.astype(NUMPY[dtype]), want, allowed, dtype).any()
 
 
 def call_of_add(*, give_out: bool) -> DrawnCall:
