@@ -68,7 +68,7 @@ def test_faults_that_hardly_ever_show_are_found(certify: Callable[..., Any], tmp
     library = tmp_path / "libinfinicore_subtle.so"
     command = [compiler, *flags, *paths, str(HERE / "subtle" / "backend.cpp"), "-o", str(library)]
     subprocess.run(command, check=True)
-    arguments = ("--iterations", "5", "--tier", "double")
+    arguments = ("--iterations", "5", "--test", "basic", "--test", "concurrency", "--test", "leak")
     report, _ = certify("subtle", *arguments, status=1, INFINICORE_BACKEND_PATH=str(tmp_path))
     found = {"leaks.abs", "operators.add.f32", "operators.sub.f32", "special.neg", "threads.mul"}
     assert set(report["findings"]) == found
