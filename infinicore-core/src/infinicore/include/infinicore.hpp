@@ -25,9 +25,9 @@ namespace infinicore {
 class Error : public std::runtime_error {
  public:
   infiniStatus_t status;
-  explicit Error(infiniStatus_t status)
-      : std::runtime_error(std::string(infiniGetLastError()) + " (status " + std::to_string(status) + ")"),
-        status(status) {}
+  explicit Error(infiniStatus_t code)
+      : std::runtime_error(std::string(infiniGetLastError()) + " (status " + std::to_string(code) + ")"),
+        status(code) {}
 };
 
 inline void check(infiniStatus_t status) {
