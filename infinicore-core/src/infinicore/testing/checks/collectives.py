@@ -7,6 +7,7 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from ctypes import byref, c_int32, c_uint64, c_void_p
 from typing import Any
@@ -151,6 +152,37 @@ def unique_id(ranks: Ranks) -> None:
         ranks.runtime.set_device(ranks.devices[0])
         ranks.ccl.init_rank(1, 0, byref(identity), byref(comm))
         ranks.ccl.destroy(comm)
+
+
+@collective("unique_id", "init_rank", "all_reduce")
+def init_rank(ranks: Ranks) -> None:
+    """Ranks that meet by an id, each on a thread of its own as each may be a process, are who they say."""
+    if ranks.count < 2:
+        raise Skip("there is one device")
+    identity = _UniqueId()
+    ranks.runtime.set_device(ranks.devices[0])
+    ranks.ccl.unique_id(byref(identity))
+    arrays = [np.arange(COUNT, dtype=np.float32) * rank for rank in range(ranks.count)]
+    memories, whole = ranks.place(arrays), np.concatenate(arrays)
+    gathered = ranks.place([np.zeros_like(whole)] * ranks.count)
+
+    def work(rank: int) -> None:
+        comm, stream = c_void_p(), ranks.streams[rank]
+        ranks.runtime.set_device(ranks.devices[rank])
+        ranks.ccl.init_rank(ranks.count, rank, byref(identity), byref(comm))
+        if hasattr(ranks.ccl, "all_gather"):
+            ranks.ccl.all_gather(memories[rank], gathered[rank], c_uint64(COUNT), F32, comm, stream)
+        ranks.ccl.all_reduce(memories[rank], memories[rank], c_uint64(COUNT), F32, 0, comm, stream)
+        ranks.runtime.stream_synchronize(stream)
+        ranks.ccl.destroy(comm)
+
+    with ThreadPoolExecutor(ranks.count) as pool:
+        list(pool.map(work, range(ranks.count)))
+    wanted = [np.asarray(sum(arrays))] * ranks.count
+    compare("init_rank, then all_reduce", ranks.results(memories, arrays), wanted)
+    if hasattr(ranks.ccl, "all_gather"):
+        found = ranks.results(gathered, [whole] * ranks.count)
+        compare("init_rank, then all_gather", found, [whole] * ranks.count)
 
 
 @collective("all_reduce")
