@@ -10,6 +10,7 @@
 
 #include "../loops.hpp"
 #include "../power.hpp"
+#include "../usual.hpp"
 
 namespace infini::cpu::INFINI_ISA {
 namespace {
@@ -33,7 +34,9 @@ struct Over {
   template <class C> C operator()(C a, C b) const { return a / b; }
 };
 struct Power {
-  template <class C> C operator()(C a, C b) const { return vmath::pow(a, b); }
+  template <class C> C operator()(C a, C b) const { return vmath::pow<false>(a, b); }
+  template <class C> bool usual(C a, C b) const { return vmath::usual_power(a, b); }
+  template <class C> C shortly(C a, C b) const { return vmath::pow<true>(a, b); }
 };
 
 // add and sub: parts of a complex number are added like reals.
@@ -91,24 +94,28 @@ class Mul : public ElementwiseKernel {
             {{call.input, dtype_size(call.out->dtype)}, {call.other, dtype_size(call.out->dtype)}})) {}
 };
 
-template <class F> Elementwise floating(const char *op, int64_t grain, const infini_tensor *out,
-                                        const infini_tensor *a, const infini_tensor *b) {
-  int64_t size = dtype_size(out->dtype);
-  Apply apply =
-      dispatch_floats(op, out->dtype, [](auto t) -> Apply { return binary<typename decltype(t)::type, F>; });
-  return Elementwise(apply, nullptr, grain, {out, size}, {{a, size}, {b, size}});
-}
-
 class Div : public ElementwiseKernel {
+  static Elementwise plan(const infini_tensor *out, const infini_tensor *a, const infini_tensor *b) {
+    const int64_t size = dtype_size(out->dtype);
+    Apply apply = dispatch_floats("div", out->dtype,
+                                  [](auto t) -> Apply { return binary<typename decltype(t)::type, Over>; });
+    return Elementwise(apply, nullptr, kCheap, {out, size}, {{a, size}, {b, size}});
+  }
+
  public:
-  explicit Div(const infini_div_args &call)
-      : ElementwiseKernel(floating<Over>("div", kCheap, call.out, call.input, call.other)) {}
+  explicit Div(const infini_div_args &call) : ElementwiseKernel(plan(call.out, call.input, call.other)) {}
 };
 
 class Pow : public ElementwiseKernel {
+  static Elementwise plan(const infini_tensor *out, const infini_tensor *a, const infini_tensor *b) {
+    const int64_t size = dtype_size(out->dtype);
+    Apply apply = dispatch_floats(
+        "pow", out->dtype, [](auto t) -> Apply { return binary_usually<typename decltype(t)::type, Power>; });
+    return Elementwise(apply, nullptr, kExpensive, {out, size}, {{a, size}, {b, size}});
+  }
+
  public:
-  explicit Pow(const infini_pow_args &call)
-      : ElementwiseKernel(floating<Power>("pow", kExpensive, call.out, call.input, call.other)) {}
+  explicit Pow(const infini_pow_args &call) : ElementwiseKernel(plan(call.out, call.input, call.other)) {}
 };
 
 // Sign changes work on the bits, so that NaN and zero keep theirs: f(x) for floats is x op mask.

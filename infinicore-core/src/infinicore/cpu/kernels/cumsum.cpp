@@ -13,6 +13,7 @@ namespace {
 constexpr int64_t kBlock = 512;        // elements converted at a time
 constexpr int64_t kColumns = 512;      // adjacent lines summed together
 constexpr int64_t kNarrow = 8;         // lines so few that they are better summed apart
+constexpr int64_t kShort = 16;         // elements of lines so short that they are better widened together
 constexpr int64_t kAbreast = 4;        // lines whose totals fit into registers together
 constexpr int64_t kSegment = 1 << 16;  // elements of one long line that a thread takes at a time
 
@@ -35,10 +36,12 @@ struct Layout {
     extent = input.shape[call.dim];
     in_stride = input.strides[call.dim] * scale;
     out_stride = output.strides[call.dim] * scale;
-    columns = in_stride != 1 && lines.ndim > 0 && lines.strides[0][lines.ndim - 1] == 1 &&
-              lines.shape[lines.ndim - 1] >= kNarrow;
-    abreast = 1;
     const int last = lines.ndim - 1;
+    const bool beside = last >= 0 && in_stride != 1 && lines.strides[0][last] == 1;
+    const int64_t dtype = pairs ? part_dtype(input.dtype) : input.dtype;
+    const bool widened = dtype == INFINI_DTYPE_F16 || dtype == INFINI_DTYPE_BF16 || dtype == INFINI_DTYPE_F8;
+    columns = last >= 0 && lines.shape[last] >= kNarrow && (beside || (widened && extent <= kShort));
+    abreast = 1;
     if (last >= 0 && lines.strides[0][last] == 1 && lines.strides[1][last] == 1 &&
         lines.shape[last] == in_stride && in_stride == out_stride && in_stride <= kAbreast)
       abreast = lines.pop().extent;
@@ -178,7 +181,7 @@ template <class T> void scan_lines(const Layout &layout, const T *in, T *out) {
   });
 }
 
-// The input is contiguous across lines: advance whole panels of them together.
+// The input is contiguous across lines, or these are short and narrow: advance whole panels of them together.
 template <class T> void scan_columns(const Layout &layout, const T *in, T *out) {
   using C = compute_t<T>;
   Space<2> outer = layout.lines;
@@ -192,11 +195,11 @@ template <class T> void scan_columns(const Layout &layout, const T *in, T *out) 
         for (int64_t task = begin; task < end; ++task) {
           outer.for_each(task / panels, task / panels + 1, [&](const int64_t(&at)[2]) {
             const int64_t start = task % panels * kColumns, n = std::min(kColumns, row.extent - start);
-            const T *from = in + at[0] + start;
+            const T *from = in + at[0] + start * row.strides[0];
             T *to = out + at[1] + start * row.strides[1];
             std::fill(totals, totals + n, total_t<C>(0));
             for (int64_t r = 0; r < layout.extent; ++r) {
-              to_float(from + r * layout.in_stride, line, n);
+              to_float(from + r * layout.in_stride, row.strides[0], line, n);
               for (int64_t i = 0; i < n; ++i) {
                 totals[i] = total_t<C>(totals[i] + line[i]);
                 line[i] = C(totals[i]);

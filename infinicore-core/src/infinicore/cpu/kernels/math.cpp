@@ -9,13 +9,20 @@
 #include <infinicore/operators/rsqrt.h>
 #include <infinicore/operators/sqrt.h>
 
-#include "../loops.hpp"
+#include "../usual.hpp"
 
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
 struct ExpOf {
   template <class C> C operator()(C x) const { return vmath::exp(x); }
+  // Of a double: neither the bounds of x nor two steps to 2**n.
+  bool usual(double x) const { return std::fabs(x) <= 700.0; }
+  double shortly(double x) const {
+    const double shifted = vmath::fma(x, 0x1.71547652b82fep0, vmath::kShift), n = shifted - vmath::kShift;
+    const double r = vmath::fma(n, -vmath::kLn2Low, vmath::fma(n, -vmath::kLn2High, x));
+    return (1.0 + vmath::small_expm1(r)) * vmath::power_of_two(shifted);
+  }
 };
 struct LogOf {
   template <class C> C operator()(C x) const { return vmath::log(x); }
@@ -42,8 +49,13 @@ struct RoundOf {  // the mode of every thread is the default: to nearest, ties t
 template <class F>
 Elementwise floating(const char *op, int64_t grain, const infini_tensor *out, const infini_tensor *input) {
   int64_t size = dtype_size(out->dtype);
-  Apply apply =
-      dispatch_floats(op, out->dtype, [](auto t) -> Apply { return unary<typename decltype(t)::type, F>; });
+  Apply apply = dispatch_floats(op, out->dtype, [](auto t) -> Apply {
+    using T = typename decltype(t)::type;
+    if constexpr (std::is_same_v<F, ExpOf> && std::is_same_v<T, double>)
+      return unary_usually<T, F>;
+    else
+      return unary<T, F>;
+  });
   return Elementwise(apply, nullptr, grain, {out, size}, {{input, size}});
 }
 
