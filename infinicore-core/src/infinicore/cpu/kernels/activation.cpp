@@ -15,7 +15,7 @@
 #include <infinicore/operators/swiglu.h>
 #include <infinicore/operators/tanh.h>
 
-#include "../loops.hpp"
+#include "../usual.hpp"
 
 namespace infini::cpu::INFINI_ISA {
 namespace {
@@ -77,6 +77,19 @@ struct Tanh {
   static constexpr const char *name = "tanh";
   static constexpr int64_t grain = kExpensive;
   template <class C> C operator()(C x) const { return vmath::tanh(x); }
+  // Of a float: what vmath::tanh and vmath::expm1 do, without bounds.
+  bool usual(float x) const { return std::fabs(x) <= 20.0f; }
+  float shortly(float x) const {
+    const float a = 2.0f * std::fabs(x);
+    const float shifted = vmath::fma(a, 1.44269504f, 0x1.8p23f), n = shifted - 0x1.8p23f;
+    const float t = bit_cast<float>((bit_cast<int32_t>(shifted) - 0x4b400000 + 126) << 23);
+    const float r = vmath::fma(n, 2.12194440e-4f, vmath::fma(n, -0.693359375f, a)), r2 = r * r;
+    const float p0 = vmath::fma(r, 0.166666657f, 0.5f), p2 = vmath::fma(r, 8.33338965e-3f, 4.16663587e-2f);
+    const float p4 = vmath::fma(r, 1.98459034e-4f, 1.39407197e-3f);
+    const float p = vmath::fma(r2, vmath::fma(r2, vmath::fma(r2, p4, p2), p0), r);
+    const float half = vmath::fma(t, p, t - 0.5f);  // of e**a - 1
+    return std::copysign(half / (half + 1.0f), x);
+  }
 };
 
 struct Gelu {
@@ -119,7 +132,7 @@ template <class Args, class F> class Activation {
   explicit Activation(const Args &call)
       : function_(function(call)),
         plan_(dispatch_floats(F::name, call.out->dtype,
-                              [](auto t) -> Apply { return unary<typename decltype(t)::type, F>; }),
+                              [](auto t) { return loop<typename decltype(t)::type>(); }),
               &function_, F::grain, {call.out, dtype_size(call.out->dtype)},
               {{call.input, dtype_size(call.out->dtype)}}) {}
   Activation(const Activation &) = delete;  // the plan points at the function
@@ -131,6 +144,13 @@ template <class Args, class F> class Activation {
   }
 
  private:
+  template <class T> static Apply loop() {
+    if constexpr (std::is_same_v<F, Tanh> && std::is_same_v<compute_t<T>, float>)
+      return unary_usually<T, F>;
+    else
+      return unary<T, F>;
+  }
+
   static F function(const Args &call) {
     if constexpr (std::is_constructible_v<F, const Args &>)
       return F(call);
