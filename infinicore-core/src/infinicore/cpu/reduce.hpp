@@ -10,7 +10,7 @@
 
 namespace infini::cpu::INFINI_ISA {
 
-constexpr int64_t kRunBytes = 16384;   // lanes folded before they go to the (wider) total
+constexpr int64_t kRunSteps = 64;      // folds of a lane before it goes to the (wider) total
 constexpr int64_t kPanelBytes = 8192;  // elements of a row that belong to outputs folded together
 constexpr int64_t kColumnRun = 64;     // rows of them folded before they go to the totals
 constexpr int64_t kSegment = 1 << 16;  // elements of one long fold that a thread takes at a time
@@ -162,7 +162,7 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
 
   // n adjacent elements, or lanes, in four registers at once.
   template <class Source> [[gnu::noinline]] Total contiguous(const Source *x, int64_t n) const {
-    constexpr int64_t run = kRunBytes / sizeof(Lane), step = 4 * kWidth;
+    constexpr int64_t step = 4 * kWidth, run = kRunSteps * step;
     constexpr int64_t ahead = 1024;  // bytes: what is far away comes in time, whatever pages it is on
     const Vector start = self().start() - Vector{};
     Total total = self().none();
