@@ -34,10 +34,12 @@ template <class U, bool kAll> struct TruthFold : LaneFold<TruthFold<U, kAll>, U,
   Total none() const { return kAll; }
   Lane start() const { return kAll ? Lane(~Lane(0)) : Lane(0); }
   template <class V> void fold(V &into, const V &x) const {
-    if constexpr (kAll)
-      into = (x & mask) != 0 ? into : V{};
-    else
+    if constexpr (kAll) {  // the smallest of them is not zero
+      const V bits = V(x & mask);
+      into = bits < into ? bits : into;
+    } else {
       into |= x;
+    }
   }
   Total widen(Lane lane) const { return (lane & mask) != 0; }
   Total join(Total a, Total b) const { return kAll ? a && b : a || b; }
