@@ -68,12 +68,11 @@ want = program()
 before = clean()
 """
 #: Functions that a program calls -> what they return when they fail, how many times in a row, and what the
-#: error says. Core gives its cache back and asks once more for memory: a program sees the second refusal.
+#: error says. Core asks for memory three times: after it gave its cache back, and for the very size.
 FAULTS = {
-    "cudaMalloc": (2, 2, "OutOfMemory"),
+    "cudaMalloc": (2, 3, "OutOfMemory"),
     "cudaLaunchKernel": (1, 1, "a kernel was not launched: invalid argument"),
     "cudaMemcpyAsync": (1, 1, "cudaMemcpyAsync: invalid argument"),
-    "cudaStreamCreateWithFlags": (2, 1, "cudaStreamCreateWithFlags: out of memory"),
     "cudaEventCreateWithFlags": (2, 1, "cudaEventCreateWithFlags: out of memory"),
     "cudaEventRecord": (400, 1, "cudaEventRecord: invalid resource handle"),
     "cudaStreamBeginCapture": (2, 1, "cudaStreamBeginCapture: out of memory"),
@@ -85,7 +84,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("function", FAULTS)
 def test_any_call_of_a_program_may_fail(python, function: str) -> None:
-    """Let the n-th call fail, for every n there is: an error says so, nothing is leaked, and life goes on."""
+    """Let the n-th call fail, for every n there is: an error says so, or the result is right without it; nothing
+    is leaked, and life goes on.
+    """
     code, times, words = FAULTS[function]
     said = python(
         PROGRAM
@@ -95,7 +96,7 @@ while True:
     n += 1
     configure(" ".join(["fail={function}:" + str(n) + ":{code}"] * {times}))
     try:
-        program()
+        assert program() == want, n
     except ic.Error as error:
         print(n, type(error).__name__, error)
     else:
@@ -114,11 +115,11 @@ print("calls:", n - 1)
     )
     lines = said.splitlines()
     calls = int(lines[-1].removeprefix("calls: "))
-    assert calls > 0, said
-    for n in range(1, calls + 1):
-        errors = [line for line in lines if line.startswith(f"{n} ")]
-        assert errors and words in errors[0], said
-    assert f"{calls + 1} no error" in lines
+    failed = [line for line in lines[:calls] if not line.endswith(" no error")]
+    assert failed, said
+    assert all(words in line for line in failed), said
+    if not function.startswith("cudaEvent"):  # where core has no event it waits for the device
+        assert len(failed) == calls, said
 
 
 def test_a_request_that_no_device_can_meet(python) -> None:

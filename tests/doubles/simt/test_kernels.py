@@ -16,6 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 import infinicore as ic
+from infinicore import ops
 from infinicore._backend import backends
 from infinicore.schema import DTYPES, OPERATORS
 from infinicore.testing.conformance import check, read
@@ -119,6 +120,10 @@ LARGE: dict[str, tuple[Callable[..., object], list[np.ndarray], float]] = {
     ),
     "gemm": (ic.matmul, [X((2, 130, 33)).astype(F32), X((2, 33, 70)).astype(F32)], 1e-4),
     "linear": (ic.linear, [X((3, 90, 40)).astype(F16), X((70, 40)).astype(F16), X(70).astype(F16)], 1e-2),
+    "add in vectors and a tail": (ic.add, pages((1003,), F32), 0),
+    "mul of halves in vectors": (ic.mul, pages((4, 24), F16), 0),
+    "maximum of bytes in vectors": (ic.maximum, list(RANDOM.integers(0, 255, (2, 100)).astype(np.uint8)), 0),
+    "equal in vectors": (ic.equal, list(RANDOM.integers(0, 3, (2, 50)).astype(I32)), 0),
     "embedding": (ic.embedding, [RANDOM.integers(0, 9, 50), X((9, 256)).astype(F16)], 0),
     "paged_attention": (
         lambda q, k, v, table, lens: ic.paged_attention(q, k, v, table, lens, None, 0.1),
@@ -196,10 +201,11 @@ def test_cast_of_any_pair_of_dtypes(folder: Path, source: str) -> None:
 
 
 @pytest.mark.parametrize("name", DTYPES)
-def test_ones_of_any_dtype(folder: Path, name: str) -> None:
+def test_ones_and_zeros_of_any_dtype(folder: Path, name: str) -> None:
     device = device_of(folder, WIDTHS[0], FORWARD)
-    ones = ic.ones((40,), dtype=getattr(ic, DTYPES[name][1]), device=device)
-    assert (read(ones, name) == np.ones(40)).all()
+    like = ic.empty((40,), dtype=getattr(ic, DTYPES[name][1]), device=device)
+    assert (read(ops.ones(like), name) == np.ones(40)).all()
+    assert (read(ops.zeros(like), name) == np.zeros(40)).all()
 
 
 @pytest.mark.parametrize("first", [0, 3])
@@ -220,13 +226,15 @@ def test_pages_are_written_in_vectors(folder: Path, first: int) -> None:
 
 
 def test_more_batches_than_a_grid_has(folder: Path) -> None:
+    """Products over nothing, so that each batch only doubles what is there: once."""
     device = device_of(folder, WIDTHS[0], FORWARD)
-    a = np.arange(66_000, dtype=F32).reshape(33_000, 2, 1, 1)
-    got = ic.matmul(
-        ic.from_numpy(a).to(device),
-        ic.full((1, 1, 1, 1), 2.0, dtype=ic.float32, device=device).expand((33_000, 2, 1, 1)),
+    c = np.arange(66_000, dtype=F32).reshape(33_000, 2, 1, 1)
+    a, b = (
+        ic.empty(shape, dtype=ic.float32, device=device) for shape in ((33_000, 2, 1, 0), (33_000, 2, 0, 1))
     )
-    assert (got.to("cpu").numpy() == 2 * a).all()
+    got = ic.from_numpy(c).to(device)
+    ic.gemm(got, a, b, beta=2.0)
+    assert (got.to("cpu").numpy() == 2 * c).all()
 
 
 def test_what_this_backend_does_not_take(folder: Path) -> None:
@@ -236,5 +244,11 @@ def test_what_this_backend_does_not_take(folder: Path) -> None:
         ic.OperatorNotSupported, match="heads of size 300, but this backend takes at most 256"
     ):
         ic.mha(q, q, q)
+    scores = ic.zeros((1, 6000), dtype=ic.float32, device=device)
+    with pytest.raises(ic.OperatorNotSupported, match="6000 experts, but this backend takes at most 5120"):
+        ic.topksoftmax(scores, 2)
+    x, weight = (ic.empty((n, 0), dtype=ic.float16, device=device) for n in (1, 4_194_241))
+    with pytest.raises(ic.OperatorNotSupported, match="4194241 columns, but this backend takes at most"):
+        ic.linear(x, weight)
     with pytest.raises(ic.InvalidArgument, match="temperature is -1"):
         ic.random_sample(ic.zeros((5,), dtype=ic.float32, device=device), 0.5, 0.5, 3, -1.0)
