@@ -84,8 +84,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("function", FAULTS)
 def test_any_call_of_a_program_may_fail(python, function: str) -> None:
-    """Let the n-th call fail, for every n there is: an error says so, or the result is right without it; nothing
-    is leaked, and life goes on.
+    """Let the n-th call fail, for every n there is: an error says so, or the result is right without it.
+
+    Nothing is leaked, and life goes on.
     """
     code, times, words = FAULTS[function]
     said = python(
