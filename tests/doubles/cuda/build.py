@@ -22,7 +22,8 @@ LIBRARIES = {
 }
 PLUGIN = "libinfinicore_cuda.so"
 #: What stands for the instructions of Hopper.
-HOPPER = '-DINFINI_HOPPER="simt/hopper.hpp"'
+HOPPER = HERE.parent / "simt" / "hopper.cpp"
+HOPPER_FLAGS = ['-DINFINI_HOPPER="simt/hopper.hpp"']
 
 
 def host_executor() -> Any:
@@ -42,14 +43,14 @@ def build(folder: Path) -> Path:
     objects.mkdir(parents=True, exist_ok=True)
     names = {"NAME": "cuda", "VENDOR": "NVIDIA", "VERSION": "double"}
     flags = [*(f'-DINFINI_{name}="{text}"' for name, text in names.items()), "-DINFINI_WARP_WIDTH=32", "-g0"]
-    flags.append(HOPPER)
-    flags += [f"-I{HERE / 'include'}", f"-I{SOURCES}"]
-    units = [*sorted(SOURCES.glob("*.cpp")), HERE / "launch.cpp", HERE / "products.cpp"]
-    units += [*sorted(SOURCES.glob("hopper/*.cu")), HERE.parent / "simt" / "hopper.cpp"]
+    flags += [f"-I{HERE / 'include'}", f"-I{SOURCES}", *HOPPER_FLAGS]
+    units = [*sorted(SOURCES.glob("*.cpp")), *sorted(SOURCES.glob("*/*.cu"))]
+    units += [HERE / "launch.cpp", HERE / "products.cpp", HOPPER]
     plugin = {objects / f"{unit.stem}.o": unit for unit in units}
     sdk = {source: objects / f"sdk_{Path(source).stem}.o" for source, _ in LIBRARIES.values()}
     sources = {**plugin, **{target: HERE / source for source, target in sdk.items()}}
-    simt.compile_all({target: (source, flags) for target, source in sources.items()})
+    kinds = {".cu": [*flags, *simt.WATCHED], ".cpp": flags}
+    simt.compile_all({target: (source, kinds[source.suffix]) for target, source in sources.items()})
     kernels = simt.objects(folder.parent / "simt" / "objects", (32,))[32]
     for name, (source, needs) in LIBRARIES.items():
         inputs = [sdk[source], *(folder / need for need in needs)]

@@ -49,10 +49,10 @@ __global__ void two_products(int which, const __grid_constant__ TensorMap q,
   __syncthreads();
   if (threadIdx.x == 0) {
     barrier_expect(&tiles.full, which == too_many_bytes ? 32768 : 24576);
+    if (which == one_too_many) barrier_arrive(&tiles.full);
     copy_box(tiles.q, &q, &tiles.full, 0, 0, 0, 0, 0);
     copy_box(tiles.k, &k, &tiles.full, 0, 0, 0, 0, 0);
     copy_box(tiles.v, &v, &tiles.full, 0, 0, 0, 0, 0);
-    if (which == one_too_many) barrier_arrive(&tiles.full), barrier_arrive(&tiles.full);
   }
   if (which == never_begun) barrier_wait(&tiles.unused, 0);
   if (which == other_numbers) named_sync(1, threadIdx.x < 32 ? 128 : 96);

@@ -61,9 +61,9 @@ def compile_all(jobs: dict[Path, tuple[Path, Sequence[str]]]) -> None:
     def compile_one(target: Path) -> None:
         source, flags = jobs[target]
         depfile = target.with_suffix(".d")
-        outputs = ("-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target))
         language = ["-x", "c++"] if source.suffix == ".cu" else []
-        command = [*cached, *FLAGS, *flags, *extra, *language, *outputs]
+        outputs = (*language, "-MMD", "-MF", str(depfile), "-c", str(source), "-o", str(target))
+        command = [*cached, *FLAGS, *flags, *extra, *outputs]
         if stale(target, command, prerequisites(depfile)):
             execute(command, target)
 

@@ -26,7 +26,7 @@ extern StackArea stack_area;
 uintptr_t own_stack();  // the lowest address of the running fiber's
 
 // The memory of a block: what is dynamic first, then its arrays as threads come to them.
-constexpr size_t shared_area_bytes = max_allowed_bytes + max_shared_bytes;  // with room between arrays
+constexpr size_t shared_area_bytes = most_shared_bytes + max_shared_bytes;  // with room between arrays
 extern char shared_area[shared_area_bytes];
 struct Placed {
   const char *name;

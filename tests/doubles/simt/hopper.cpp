@@ -8,6 +8,7 @@
 #include <hopper/primitives.hpp>  // which includes simt/hopper.hpp
 
 #include <deque>
+#include <utility>
 #include <vector>
 
 namespace simt::hopper {
@@ -54,7 +55,7 @@ struct NamedBarrier {
 };
 
 struct Block {
-  uint64_t number = 0;
+  uint32_t number = 0;
   std::vector<Copy> copies;  // that nobody waited for yet
   Warpgroup warpgroups[max_threads / warpgroup];
   ProductThread threads[max_threads];
@@ -67,7 +68,7 @@ Block &block() {
   if (state.number != block_number()) {
     state = Block();
     state.number = block_number();
-    state.random = uint32_t(state.number * 2654435761u | 1);
+    state.random = state.number * 2654435761u | 1;
   }
   return state;
 }
@@ -110,7 +111,7 @@ uint32_t swizzled(uint32_t address) {
 }
 
 char *in_shared(uint32_t address, uint32_t bytes) {
-  if (address < system_bytes || address - system_bytes + bytes > max_allowed_bytes)
+  if (address < system_bytes || address - system_bytes + bytes > most_shared_bytes)
     fail("shared memory at " + std::to_string(address) + ", which no block has");
   return static_cast<char *>(dynamic_shared()) + (address - system_bytes);
 }
@@ -290,6 +291,7 @@ void named_arrive(int number, int threads, bool waits, const char *file, int lin
   if (++barrier.arrived == threads) {
     barrier.arrived = 0;
     ++barrier.generation;
+    order_memory();
   } else if (waits) {
     const auto ended = [](void *what) {
       return static_cast<Wanted *>(what)->barrier->generation != static_cast<Wanted *>(what)->generation;
@@ -330,9 +332,12 @@ void product_wait(unsigned pending, const char *file, int line) {
   struct Wanted {
     Warpgroup *warpgroup;
     size_t target;
-  } wanted{&block().warpgroups[linear_thread() / warpgroup], mine.groups[mine.groups.size() - 1 - pending]};
+    bool others_ran;
+  } wanted{&block().warpgroups[linear_thread() / warpgroup], mine.groups[mine.groups.size() - 1 - pending],
+           false};
   const auto issued = [](void *what) {
-    const Wanted &wanted = *static_cast<Wanted *>(what);
+    Wanted &wanted = *static_cast<Wanted *>(what);
+    if (!std::exchange(wanted.others_ran, true)) return false;  // who was given a tile may write to it first
     return wanted.target == 0 || wanted.warpgroup->issued[wanted.target - 1].arrived == warpgroup;
   };
   wait_until(issued, &wanted, file, line);

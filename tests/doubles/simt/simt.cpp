@@ -81,7 +81,7 @@ namespace simt {
 Index current;
 Now now;
 StackArea stack_area;
-alignas(1024) char shared_area[shared_area_bytes];
+alignas(256) char shared_area[shared_area_bytes];
 
 namespace {
 
@@ -201,10 +201,9 @@ uint32_t intervals;  // that have begun, of all launches
 // The memory of the running block.
 constexpr size_t between_arrays = 64;
 std::vector<Placed> arrays;
+size_t allowed_shared_bytes = max_shared_bytes;
 size_t shared_bytes, shared_end;          // without and with the room between arrays
 uint8_t array_of[shared_area_bytes / 4];  // of each four bytes, its number in `arrays` from 1 on
-
-size_t allowed_shared_bytes = max_shared_bytes;
 
 std::string place(const char *file, int line) {
   const std::string path = file;
@@ -341,9 +340,10 @@ std::string deadlock() {
   const char *separator = ": ";
   for (const auto &[where, waiting] : places) {
     text += separator + std::to_string(waiting.count) +
-            (waiting.count == 1 ? " thread waits at " : " threads wait at ") + where + " for all " +
-            (waiting.in_warp_operation ? std::to_string(now.width) + " lanes of the warp"
-                                       : std::to_string(total) + " threads of the block") +
+            (waiting.count == 1 ? " thread waits at " : " threads wait at ") + where + " for " +
+            (threads[waiting.first].ready != nullptr ? "what nobody does"
+             : waiting.in_warp_operation ? "all " + std::to_string(now.width) + " lanes of the warp"
+                                         : "all " + std::to_string(total) + " threads of the block") +
             (waiting.count == 1 ? ": " : ", the first ") + thread_name(waiting.first);
     separator = "; ";
   }
@@ -442,24 +442,6 @@ std::string block_name(uint32_t interval) {
 
 // ---- what a kernel calls ---------------------------------------------------------------------------------
 
-void fail(const std::string &message) {
-  failure = message;
-  stop_block();
-}
-
-uint32_t block_number() {
-  return now.block;
-}
-
-void wait_until(bool (*ready)(void *), void *what, const char *file, int line) {
-  Thread &mine = threads[now.thread];
-  if (ready(what)) return;
-  mine.ready = ready;
-  mine.what = what;
-  suspend(false, file, line);
-  mine.ready = nullptr;
-}
-
 void *SharedArray::place() {
   if (block == now.block) return at;
   block = now.block;
@@ -470,9 +452,31 @@ void *SharedArray::place() {
   return at;
 }
 
+[[noreturn]] void fail(const std::string &message) {
+  failure = message;
+  stop_block();
+}
+
+void order_memory() {
+  now.interval = ++intervals;
+}
+
+uint32_t block_number() {
+  return now.block;
+}
+
+void wait_until(bool (*ready)(void *), void *what, const char *file, int line) {
+  if (ready(what)) return;
+  Thread &mine = threads[now.thread];
+  mine.ready = ready;
+  mine.what = what;
+  suspend(false, file, line);
+  mine.ready = nullptr;
+}
+
 void allow_shared(size_t bytes) {
   const std::lock_guard<std::mutex> lock(one_launch);
-  allowed_shared_bytes = std::max(allowed_shared_bytes, bytes);
+  allowed_shared_bytes = std::max(allowed_shared_bytes, std::min(bytes, most_shared_bytes));
 }
 
 void set_order(Order order) {
@@ -490,7 +494,7 @@ void *dynamic_shared() {
 
 void block_barrier(const char *file, int line) {
   if (!arrive(block_meeting, total, "barriers", file, line)) return suspend(false, file, line);
-  now.interval = ++intervals;
+  order_memory();
   release(0, total, false);
 }
 

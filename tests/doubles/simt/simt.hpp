@@ -30,11 +30,9 @@ struct Error : std::runtime_error {
 
 constexpr unsigned max_threads = 1024;  // per block
 constexpr unsigned max_lanes = 128;     // per warp
-constexpr size_t max_shared_bytes =
-    48 << 10;  // per block: what a device gives to a kernel that asks for no more
-constexpr size_t max_allowed_bytes = 227 << 10;  // per block: what a kernel may ask for
-
-// Blocks of the launches to come may have so much memory: what a kernel asks the device for.
+// Per block: what a device gives to a kernel that asks for no more, and to one that does.
+constexpr size_t max_shared_bytes = 48 << 10, most_shared_bytes = 227 << 10;
+// Blocks of the launches to come may have so much: what a kernel asks a device for.
 void allow_shared(size_t bytes);
 
 // In which order the threads of a block run between two barriers. What depends on it is a race.
@@ -108,9 +106,11 @@ void note_atomic(const void *memory, size_t bytes, const void *code);
 
 // Let others run until ready(what) says that this thread may go on. Threads that all wait are a deadlock.
 void wait_until(bool (*ready)(void *), void *what, const char *file, int line);
-// This block is wrong: the launch ends with this message.
+// What threads wrote before, all may read and write from here on: they met at a barrier of another kind.
+void order_memory();
+// This block is wrong.
 [[noreturn]] void fail(const std::string &message);
-// A number of the running block that no other one has, of all launches.
+// Another one for each block, of all launches.
 uint32_t block_number();
 
 // An array in the memory of a block. Arrays lie apart, so that what runs out of one does not run into the

@@ -139,9 +139,8 @@ class Attention final : public cudalike::VendorAttention {
   }
   template <class T> void choose_size(int multiprocessors) {
     if (call_.size == 64)
-      few_ ? set_up<Decode<T, 64>>(multiprocessors) : set_up<Prefill<T, 64>>(multiprocessors);
-    else
-      few_ ? set_up<Decode<T, 128>>(multiprocessors) : set_up<Prefill<T, 128>>(multiprocessors);
+      return few_ ? set_up<Decode<T, 64>>(multiprocessors) : set_up<Prefill<T, 64>>(multiprocessors);
+    return few_ ? set_up<Decode<T, 128>>(multiprocessors) : set_up<Prefill<T, 128>>(multiprocessors);
   }
 
   template <class S> void set_up(int multiprocessors) {
@@ -154,14 +153,14 @@ class Attention final : public cudalike::VendorAttention {
     tiling_.tiles_per_block = 2;
     if (blocks_of<S>() * call_.heads < 2 * multiprocessors) tiling_.tiles_per_block = 1;
     blocks_ = blocks_of<S>();
-    if (few_) splits_ = splits(multiprocessors * S::blocks);
+    splits_ = splits(multiprocessors * S::blocks);
 
     const auto of_sequence = [&](int k) {
       return call_.sequences.ndim > 0 ? call_.sequences.strides[k][0] : 0;
     };
     const int64_t size = call_.size, group = call_.heads / call_.kv_heads;
-    const int64_t tokens = packed ? call_.rows : call_.rows_per_sequence, batch = packed ? 1 : sequences_;
-    queries_ = {{size, group, tokens, call_.kv_heads, batch},
+    const int64_t batch = packed ? 1 : sequences_;
+    queries_ = {{size, group, packed ? call_.rows : call_.rows_per_sequence, call_.kv_heads, batch},
                 {call_.q.element, call_.q.head, call_.q.token, call_.q.head * group, of_sequence(1)},
                 {slab, tiling_.heads_per_tile, tiling_.tokens_per_group, 1, 1}};
     const auto keys = [&](const HeadStrides &s, int64_t page, int64_t sequence) -> Heads {
@@ -181,9 +180,12 @@ class Attention final : public cudalike::VendorAttention {
     return sequences_ * cudalike::ceil_div(call_.rows_per_sequence, rows);
   }
 
-  // The fewest splits of the keys that let blocks fill the places for them nine times in ten.
+  // Parts that the keys are split into, where there are fewer blocks than places for them.
   int64_t splits(int64_t places) const {
-    const int64_t blocks = blocks_ * call_.kv_heads;
+    const int64_t blocks = blocks_ * (call_.heads / tiling_.heads_per_tile);
+    if (!few_)  // what blocks of many rows hand on costs as much as a thousand keys
+      return std::max<int64_t>(std::min(places / std::max<int64_t>(blocks, 1), longest_ / 1024), 1);
+    // The fewest that fill the places nine times in ten.
     const int64_t most = std::min(most_splits, cudalike::ceil_div(longest_, keys_per_split));
     int64_t best = 1;
     double best_use = 0;

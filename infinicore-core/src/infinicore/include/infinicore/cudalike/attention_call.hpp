@@ -142,6 +142,7 @@ template <class T>
 static __global__ void combine_splits(AttentionCall call, T *out, const compute_t<T> *partials, int splits) {
   using C = compute_t<T>;
   const QueryRow row = locate_row(call, blockIdx.x);
+  if (!row.exists) return;
   const int64_t head = blockIdx.y, stride = partial_size(call.value_size);
   const C *mine = partials + (int64_t(blockIdx.x) * call.heads + head) * splits * stride;
   C top = -math::infinity<C>();
