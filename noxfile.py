@@ -202,6 +202,15 @@ if VENDORS:
         session.run("python", "-m", "pytest", "tests/conformance", *session.posargs,
                     env={"INFINICORE_TEST_BACKEND": vendor, "INFINICORE_TEST_TIER": "hardware"})  # fmt: skip
 
+    @nox.session(requires=["wheels"])
+    @by_vendor
+    def bench_gpu(session: nox.Session, vendor: str) -> None:
+        """Measure a vendor's real devices against PyTorch and their limits (options after --)."""
+        install_built(session, "infinicore-core", groups=("torch",))
+        build(session, f"infinicore-{vendor}")
+        install_built(session, f"infinicore-{vendor}")
+        session.run("python", "benchmarks/gpu", "--device", vendor, *session.posargs)
+
 
 # ---- checks --------------------------------------------------------------------------------------
 
