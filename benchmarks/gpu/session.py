@@ -51,17 +51,21 @@ class Session:
         self.site = self.logs / "site"
         vendor = options.device.partition(":")[0]
         self.environment = {
+            # The CPU is not what is measured: it is built quickly.
+            "INFINICORE_ONEDNN": "0",
+            "INFINICORE_BUILD_ISA": "generic",
             **os.environ,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(self.site), os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             "INFINICORE_CUDA_ARCHS": options.archs,
-            "INFINICORE_ONEDNN": os.environ.get("INFINICORE_ONEDNN", "0"),  # the CPU is not what is measured
             "INFINICORE_TEST_BACKEND": vendor,
             "INFINICORE_TEST_TIER": "hardware",
         }
-        # A toolkit on the path serves where neither the variable nor a wheel names one.
-        if "CUDA_HOME" not in os.environ and (nvcc := shutil.which("nvcc")):
-            self.environment["CUDA_HOME"] = str(Path(nvcc).resolve().parents[1])
+        # A toolkit that is there serves where neither the variable nor a wheel names one.
+        roots = [Path(nvcc).resolve().parents[1]] if (nvcc := shutil.which("nvcc")) else []
+        for root in [*roots, Path("/usr/local/cuda")]:
+            if (root / "include" / "cuda_runtime_api.h").is_file():
+                self.environment.setdefault("CUDA_HOME", str(root))
 
     def commands(self, step: str) -> list[list[str]]:
         """List the commands of a step."""
@@ -77,7 +81,8 @@ class Session:
             return [[python, str(ROOT / "benchmarks" / "gpu"), "--device", device, "--smoke"]]
         if step == "suite":
             report = [f"--{kind}={self.logs / f'suite.{kind}'}" for kind in ("json", "html")]
-            return [[*kit, "--iterations", "10", *report]]
+            kinds = [f"--test={kind}" for kind in ("basic", "exception", "concurrency", "leak", "stress")]
+            return [[*kit, *kinds, "--iterations", "3", *report]]
         if step in ("memcheck", "racecheck"):
             tool = shutil.which("compute-sanitizer") or "compute-sanitizer"
             small = [*kit, "--in-process", "--test", "basic", "--iterations", "1", "--operators", *CHECKED]

@@ -1,5 +1,6 @@
 // infinicore_cuda/matmul.cpp -- the matrix products gemm and linear, through cuBLASLt.
 // Layouts that no BLAS takes (negative or zero strides, no unit stride) are copied to the workspace first.
+#include <infinicore/cudalike/few_rows.hpp>
 #include <infinicore/operators/gemm.h>
 #include <infinicore/operators/linear.h>
 
@@ -262,11 +263,17 @@ class Matmul {
   std::unique_ptr<Product> product_;
 };
 
+// So few rows that multiplying takes less time than reading the weights: cudalike's kernel. Tensor cores earn
+// their conversions from 9 rows on.
+constexpr int64_t most_few_rows = 8;
+
 class Gemm {
  public:
   explicit Gemm(const infini_gemm_args &call) : matmul_("gemm", operands(call), false) {}
   uint64_t workspace() const { return matmul_.workspace(); }
   void execute(const infini_gemm_args &call, void *workspace, infinirtStream_t stream) const {
+    const cudalike::FewRows few = cudalike::few_rows(call);
+    if (few.rows <= most_few_rows && few.fits()) return cudalike::few_rows_product(few, stream);
     matmul_.run(operands(call), call.alpha, call.beta, workspace, stream);
   }
 
@@ -280,6 +287,8 @@ class Linear {
   explicit Linear(const infini_linear_args &call) : matmul_("linear", operands(call), true) {}
   uint64_t workspace() const { return matmul_.workspace(); }
   void execute(const infini_linear_args &call, void *workspace, infinirtStream_t stream) const {
+    const cudalike::FewRows few = cudalike::few_rows(call);
+    if (few.rows <= most_few_rows && few.fits()) return cudalike::few_rows_product(few, stream);
     matmul_.run(operands(call), call.alpha, 0, workspace, stream);
   }
 

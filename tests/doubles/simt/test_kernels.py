@@ -124,6 +124,56 @@ LARGE: dict[str, tuple[Callable[..., object], list[np.ndarray], float]] = {
     "mul of halves in vectors": (ic.mul, pages((4, 24), F16), 0),
     "maximum of bytes in vectors": (ic.maximum, list(RANDOM.integers(0, 255, (2, 100)).astype(np.uint8)), 0),
     "equal in vectors": (ic.equal, list(RANDOM.integers(0, 3, (2, 50)).astype(I32)), 0),
+    "linear of one row": (ic.linear, [X((1, 1032)).astype(F16), X((45, 1032)).astype(F16) / 32], 4e-3),
+    "linear of a few rows": (
+        lambda x, w, b: ic.linear(x.view((7, 2, 520)).narrow(1, 0, 1), w, b, alpha=0.5),
+        [X((14, 520)).astype(F32), X((70, 520)).astype(F32), X(70).astype(F32)],
+        1e-4,
+    ),
+    "linear of 16 rows in bf16": (
+        lambda x, w: ic.linear(x.to(ic.bfloat16), w.to(ic.bfloat16)).to(ic.float32),
+        [X((4, 4, 264)).astype(F32), X((37, 264)).astype(F32) / 16],
+        2e-2,
+    ),
+    "gemm of a few rows onto what is there": (
+        lambda c, a, b: ic.gemm(c.t(), a, b.t(), alpha=2.0, beta=-1.0),
+        [X((600, 3)).astype(F32), X((3, 64)).astype(F32), X((600, 64)).astype(F32)],
+        1e-4,
+    ),
+    "swiglu of the halves of rows": (
+        lambda x: ic.swiglu(x.narrow(1, 256, 256), x.narrow(1, 0, 256)),
+        [X((9, 512)).astype(F16)],
+        2e-3,
+    ),
+    "silu with a tail": (ic.silu, [X(5003).astype(F16)], 2e-3),
+    "add of rows with a gap": (
+        lambda a, b: ic.add(a.narrow(1, 8, 40), b),
+        [X((70, 56)).astype(F16), X((70, 40)).astype(F16)],
+        1e-3,
+    ),
+    "cast of rows with a gap": (
+        lambda x: ic.cast(x.narrow(1, 4, 32), out=ic.empty((70, 32), dtype=ic.float16, device=x.device)),
+        [X((70, 40)).astype(F32)],
+        1e-3,
+    ),
+    "layer_norm with vectors": (ic.layer_norm, [X((3, 1024)).astype(F16), *pages((1024,), F16)], 6e-3),
+    "causal_softmax with vectors": (ic.causal_softmax, [X((2, 30, 512)).astype(F16)], 2e-3),
+    "rope": (ic.rope, [X((2, 3, 5, 32)).astype(F16), np.arange(3), *pages((9, 16), F32)], 4e-3),
+    "rope of neighbours": (
+        lambda *given: ic.rope(*given, ic.RopeAlgo.GPT_J),
+        [X((3, 6, 64)).astype(F16), np.array([7, 0, 2]), *pages((9, 32), F32)],
+        4e-3,
+    ),
+    "kv_caching": (
+        ic.kv_caching,
+        [*pages((2, 3, 9, 32), F16), *pages((2, 3, 4, 32), F16), np.array([5, 0], I32)],
+        0,
+    ),
+    "cat": (
+        lambda a, b: ic.cat([a, b.t()], 1),
+        [X((30, 48)).astype(F32), X((72, 30)).astype(F32)],
+        0,
+    ),
     "embedding": (ic.embedding, [RANDOM.integers(0, 9, 50), X((9, 256)).astype(F16)], 0),
     "paged_attention": (
         lambda q, k, v, table, lens: ic.paged_attention(q, k, v, table, lens, None, 0.1),

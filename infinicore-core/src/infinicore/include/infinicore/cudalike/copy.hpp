@@ -6,33 +6,23 @@
 #include <infinicore/operators/rearrange.h>
 #include <infinicore/operators/zeros.h>
 
-#include "elementwise.hpp"
+#include "moving.hpp"
 
 namespace infini::cudalike {
-
-struct Identity {
-  static constexpr const char *name = "rearrange";
-  template <class C> __device__ C operator()(C x) const { return x; }
-};
 
 class Rearrange {
  public:
   explicit Rearrange(const infini_rearrange_args &call)
-      : space_(Space<2>({call.dst, call.src}).reorder()),
-        run_(dispatch<Sizes>("rearrange", call.dst->dtype, [](auto t) -> Run {
-          using T = typename decltype(t)::type;
-          return run_unary<Identity, T, T>;
-        })) {}
+      : space_(Space<2>({call.dst, call.src}).reorder()), run_(copy_of("rearrange", call.dst->dtype)) {}
 
   uint64_t workspace() const { return 0; }
   void execute(const infini_rearrange_args &call, void *, infinirtStream_t stream) const {
-    run_("rearrange", space_, Identity{}, call.dst->data, call.src->data, native(stream));
+    run_("rearrange", space_, call.dst->data, call.src->data, native(stream));
   }
 
  private:
-  using Run = decltype(&run_unary<Identity, uint8_t, uint8_t>);
   Space<2> space_;
-  Run run_;
+  RunCopy run_;
 };
 
 // ---- one value everywhere -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #if defined(INFINI_DIALECT)
 #include INFINI_DIALECT
 #else
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <infinicore/plugin.hpp>
@@ -17,6 +18,10 @@
 #ifndef INFINI_WARP_WIDTH
 #define INFINI_WARP_WIDTH 32
 #endif
+
+// Before a loop whose every turn needs code of its own, so that what it indexes stays in registers. A dialect
+// without such a hint leaves it out.
+#define INFINI_UNROLL _Pragma("unroll")
 
 // An array that the threads of a block share; its content is undefined when a block begins.
 #define INFINI_SHARED(type, name, count) __shared__ type name[count]
@@ -70,6 +75,10 @@ __device__ inline float half_bits_to_float(uint16_t bits) {
 }
 __device__ inline uint16_t float_to_half_bits(float value) {
   return __half_as_ushort(__float2half_rn(value));
+}
+#define INFINI_HARDWARE_BFLOAT
+__device__ inline uint16_t float_to_bfloat_bits(float value) {
+  return __bfloat16_as_ushort(__float2bfloat16_rn(value));
 }
 
 // Enqueue a kernel; throws what the vendor's runtime says against it.

@@ -1,5 +1,5 @@
-// cudalike/elementwise.hpp -- a function of each element: 16 bytes at a time where tensors are contiguous and
-// aligned, any strides otherwise.
+// cudalike/elementwise.hpp -- a function of each element: 16 bytes at a time where the innermost dimension is
+// contiguous and aligned in all tensors, any strides otherwise.
 #pragma once
 #include <algorithm>
 
@@ -19,62 +19,98 @@ template <class... T> __host__ __device__ constexpr int vector_width() {
 }
 
 template <class T, int width> struct alignas(sizeof(T) * width) Vector { T items[width]; };
+template <class T> struct Vector<T, 1> { T items[1]; };
 
-// `f` gets the values that are computed with; what it returns is stored as an O.
+template <int width, class T> __device__ inline Vector<T, width> *as_vectors(T *data) {
+  return reinterpret_cast<Vector<T, width> *>(data);
+}
+template <int width, class T> __device__ inline const Vector<T, width> *as_vectors(const T *data) {
+  return reinterpret_cast<const Vector<T, width> *>(data);
+}
 
-template <class F, class O, class A>
-static __global__ void contiguous_unary(F f, O *out, const A *a, int64_t count) {
-  constexpr int width = vector_width<O, A>();
-  const int64_t first = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * width;
-  if (first + width <= count) {
-    const auto x = *reinterpret_cast<const Vector<A, width> *>(a + first);
+// The numbers of a vector. A bf16 is the upper half of its number: two of them are a word, and take an
+// instruction each.
+template <class T, int width>
+__device__ inline void unpack(Vector<T, width> packed, compute_t<T> (&numbers)[width]) {
+  if constexpr (std::is_same_v<T, bfloat16> && width % 2 == 0) {
+    uint32_t words[width / 2];
+    memcpy(words, &packed, sizeof(words));
+    INFINI_UNROLL
+    for (int i = 0; i < width / 2; ++i) {
+      numbers[2 * i] = bit_cast<float>(words[i] << 16);
+      numbers[2 * i + 1] = bit_cast<float>(words[i] & 0xffff0000u);
+    }
+  } else {
+    INFINI_UNROLL
+    for (int i = 0; i < width; ++i) numbers[i] = load(packed.items[i]);
+  }
+}
+
+// `f` gets the values that are computed with; what it returns is stored as an O. The layout counts vectors,
+// of which a thread takes several a block apart: neighbouring threads touch neighbouring memory, and the
+// reads of all are under way before the first is waited for. Behind its end a thread reads the last vector
+// once more.
+
+constexpr unsigned strided_items = 4;  // per thread
+
+__device__ inline uint32_t item_index(uint32_t first, unsigned item, uint32_t count) {
+  const uint32_t index = first + item * blockDim.x;
+  return index < count ? index : count - 1;
+}
+
+template <int width, class F, class O, class A>
+static __global__ void unary_kernel(F f, O *out, const A *a, Layout<2> layout, uint32_t tail) {
+  const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
+  Vector<A, width> x[strided_items];
+  int64_t at[strided_items][2];
+  INFINI_UNROLL
+  for (unsigned i = 0; i < strided_items; ++i) {
+    layout.locate(item_index(first, i, layout.count), at[i]);
+    x[i] = as_vectors<width>(a)[at[i][1]];
+  }
+  INFINI_UNROLL
+  for (unsigned i = 0; i < strided_items; ++i) {
+    if (first + i * blockDim.x >= layout.count) break;
+    compute_t<A> numbers[width];
+    unpack(x[i], numbers);
     Vector<O, width> y;
-    for (int i = 0; i < width; ++i) y.items[i] = store_as<O>(f(load(x.items[i])));
-    *reinterpret_cast<Vector<O, width> *>(out + first) = y;
-  } else {
-    for (int64_t i = first; i < count; ++i) out[i] = store_as<O>(f(load(a[i])));
+    INFINI_UNROLL
+    for (int j = 0; j < width; ++j) y.items[j] = store_as<O>(f(numbers[j]));
+    as_vectors<width>(out)[at[i][0]] = y;
+  }
+  if (blockIdx.x == 0 && threadIdx.x < tail) {
+    const int64_t rest = (layout.first[0] + layout.count) * width + threadIdx.x;
+    out[rest] = store_as<O>(f(load(a[rest])));
   }
 }
 
-template <class F, class O, class A, class B>
-static __global__ void contiguous_binary(F f, O *out, const A *a, const B *b, int64_t count) {
-  constexpr int width = vector_width<O, A, B>();
-  const int64_t first = (int64_t(blockIdx.x) * blockDim.x + threadIdx.x) * width;
-  if (first + width <= count) {
-    const auto x = *reinterpret_cast<const Vector<A, width> *>(a + first);
-    const auto y = *reinterpret_cast<const Vector<B, width> *>(b + first);
+template <int width, class F, class O, class A, class B>
+static __global__ void binary_kernel(F f, O *out, const A *a, const B *b, Layout<3> layout, uint32_t tail) {
+  const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
+  Vector<A, width> x[strided_items];
+  Vector<B, width> y[strided_items];
+  int64_t at[strided_items][3];
+  INFINI_UNROLL
+  for (unsigned i = 0; i < strided_items; ++i) {
+    layout.locate(item_index(first, i, layout.count), at[i]);
+    x[i] = as_vectors<width>(a)[at[i][1]];
+    y[i] = as_vectors<width>(b)[at[i][2]];
+  }
+  INFINI_UNROLL
+  for (unsigned i = 0; i < strided_items; ++i) {
+    if (first + i * blockDim.x >= layout.count) break;
+    compute_t<A> left[width];
+    compute_t<B> right[width];
+    unpack(x[i], left);
+    unpack(y[i], right);
     Vector<O, width> z;
-    for (int i = 0; i < width; ++i) z.items[i] = store_as<O>(f(load(x.items[i]), load(y.items[i])));
-    *reinterpret_cast<Vector<O, width> *>(out + first) = z;
-  } else {
-    for (int64_t i = first; i < count; ++i) out[i] = store_as<O>(f(load(a[i]), load(b[i])));
+    INFINI_UNROLL
+    for (int j = 0; j < width; ++j) z.items[j] = store_as<O>(f(left[j], right[j]));
+    as_vectors<width>(out)[at[i][0]] = z;
   }
-}
-
-// Four elements per thread, a block apart, so that neighbouring threads touch neighbouring elements.
-constexpr unsigned strided_items = 4;
-
-template <class F, class O, class A>
-static __global__ void strided_unary(F f, O *out, const A *a, Layout<2> layout) {
-  const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
-  for (unsigned i = 0; i < strided_items; ++i) {
-    const uint32_t index = first + i * blockDim.x;
-    if (index >= layout.count) return;
-    int64_t at[2];
-    layout.locate(index, at);
-    out[at[0]] = store_as<O>(f(load(a[at[1]])));
-  }
-}
-
-template <class F, class O, class A, class B>
-static __global__ void strided_binary(F f, O *out, const A *a, const B *b, Layout<3> layout) {
-  const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
-  for (unsigned i = 0; i < strided_items; ++i) {
-    const uint32_t index = first + i * blockDim.x;
-    if (index >= layout.count) return;
-    int64_t at[3];
-    layout.locate(index, at);
-    out[at[0]] = store_as<O>(f(load(a[at[1]]), load(b[at[2]])));
+  if (blockIdx.x == 0 && threadIdx.x < tail) {
+    const int64_t rest = (layout.first[0] + layout.count) * width + threadIdx.x;
+    out[rest] = store_as<O>(f(load(a[rest]), load(b[rest])));
   }
 }
 
@@ -90,46 +126,47 @@ static __global__ void strided_ternary(F f, O *out, const A *a, const B *b, cons
   }
 }
 
-inline bool is_aligned(const void *pointer, size_t bytes) {
-  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
-}
 inline dim3 strided_grid(uint32_t count) {
   return blocks(ceil_div(count, elementwise_threads * strided_items));
 }
 
 // ---- the host's side ------------------------------------------------------------------------------------
 
+// Call fn(width as a constant, layout, tail) for the parts of a space, in vectors of `width` where it may.
+template <int width, int K, class Fn>
+void for_parts(const char *op, const Space<K> &space, bool aligned, Fn &&fn) {
+  if (width == 1 || !aligned || !space.in_vectors(width)) {
+    for (const auto &layout : space.parts(op)) fn(std::integral_constant<int, 1>(), layout, 0u);
+    return;
+  }
+  const auto parts = space.vectors(width).parts(op);
+  const auto tail = uint32_t(space.dims.back().size % width);
+  for (const auto &layout : parts)
+    fn(std::integral_constant<int, width>(), layout, &layout == &parts.back() ? tail : 0u);
+}
+
 template <class F, class O, class A>
 void run_unary(const char *op, const Space<2> &space, const F &f, void *out, const void *a, Stream stream) {
   constexpr int width = vector_width<O, A>();
-  auto target = static_cast<O *>(out);
-  auto x = static_cast<const A *>(a);
-  const int64_t count = space.count();
-  if (count == 0) return;
-  if (space.is_contiguous() && is_aligned(out, sizeof(O) * width) && is_aligned(a, sizeof(A) * width))
-    return launch(contiguous_unary<F, O, A>, blocks(ceil_div(count, elementwise_threads * width)),
-                  dim3(elementwise_threads), 0, stream, f, target, x, count);
-  for (const auto &layout : space.parts(op))
-    launch(strided_unary<F, O, A>, strided_grid(layout.count), dim3(elementwise_threads), 0, stream, f,
-           target, x, layout);
+  const bool aligned = is_aligned(out, sizeof(O) * width) && is_aligned(a, sizeof(A) * width);
+  for_parts<width>(op, space, aligned, [&](auto chosen, const Layout<2> &layout, uint32_t tail) {
+    launch(unary_kernel<decltype(chosen)::value, F, O, A>, strided_grid(layout.count),
+           dim3(elementwise_threads), 0, stream, f, static_cast<O *>(out), static_cast<const A *>(a), layout,
+           tail);
+  });
 }
 
 template <class F, class O, class A, class B> void run_binary(const char *op, const Space<3> &space,
                                                               const F &f, void *out, const void *a,
                                                               const void *b, Stream stream) {
   constexpr int width = vector_width<O, A, B>();
-  auto target = static_cast<O *>(out);
-  auto x = static_cast<const A *>(a);
-  auto y = static_cast<const B *>(b);
-  const int64_t count = space.count();
-  if (count == 0) return;
-  if (space.is_contiguous() && is_aligned(out, sizeof(O) * width) && is_aligned(a, sizeof(A) * width) &&
-      is_aligned(b, sizeof(B) * width))
-    return launch(contiguous_binary<F, O, A, B>, blocks(ceil_div(count, elementwise_threads * width)),
-                  dim3(elementwise_threads), 0, stream, f, target, x, y, count);
-  for (const auto &layout : space.parts(op))
-    launch(strided_binary<F, O, A, B>, strided_grid(layout.count), dim3(elementwise_threads), 0, stream, f,
-           target, x, y, layout);
+  const bool aligned = is_aligned(out, sizeof(O) * width) && is_aligned(a, sizeof(A) * width) &&
+                       is_aligned(b, sizeof(B) * width);
+  for_parts<width>(op, space, aligned, [&](auto chosen, const Layout<3> &layout, uint32_t tail) {
+    launch(binary_kernel<decltype(chosen)::value, F, O, A, B>, strided_grid(layout.count),
+           dim3(elementwise_threads), 0, stream, f, static_cast<O *>(out), static_cast<const A *>(a),
+           static_cast<const B *>(b), layout, tail);
+  });
 }
 
 template <class F, class O, class A, class B, class C>

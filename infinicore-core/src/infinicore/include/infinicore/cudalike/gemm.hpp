@@ -6,6 +6,7 @@
 #include <infinicore/operators/int8_gemm.h>
 #include <infinicore/operators/linear.h>
 
+#include "few_rows_kernel.hpp"
 #include "int8.hpp"
 #include "rows.hpp"
 
@@ -131,6 +132,7 @@ class Gemm {
   }
   uint64_t workspace() const { return 0; }
   void execute(const infini_gemm_args &call, void *, infinirtStream_t stream) const {
+    if (const FewRows few = few_rows(call); few.fits()) return few_rows_product(few, stream);
     run_(batches_, call, native(stream));
   }
 
@@ -190,6 +192,7 @@ class Linear {
   }
   uint64_t workspace() const { return 0; }
   void execute(const infini_linear_args &call, void *, infinirtStream_t stream) const {
+    if (const FewRows few = few_rows(call); few.fits()) return few_rows_product(few, stream);
     run_(*this, call, native(stream));
   }
 

@@ -12,7 +12,7 @@
 #include <infinicore/operators/paged_caching.h>
 #include <infinicore/operators/scatter.h>
 
-#include "elementwise.hpp"
+#include "moving.hpp"
 #include "reduce.hpp"
 
 namespace infini::cudalike {
@@ -36,6 +36,8 @@ template <class T> __global__ void take_kernel(T *out, const T *in, IntegerReade
   out[at[0]] = chosen >= 0 && chosen < axis_size ? in[at[1] + chosen * axis_stride] : T{};
 }
 
+constexpr int row_vectors = 4;  // of a row, per thread
+
 // The same by vectors, where a whole row is chosen and all rows are contiguous: embedding of a token.
 template <class T> __global__ void take_rows_kernel(T *out, const T *in, IntegerReader index,
                                                     Layout<2> layout, int64_t row_stride, int64_t rows,
@@ -44,8 +46,17 @@ template <class T> __global__ void take_rows_kernel(T *out, const T *in, Integer
   layout.locate(blockIdx.x, at);
   const int64_t chosen = index.at(at[1]);
   const bool known = chosen >= 0 && chosen < rows;
-  for (int64_t i = threadIdx.x; i < length; i += blockDim.x)
-    out[at[0] + i] = known ? in[chosen * row_stride + i] : T{};
+  for (int64_t base = threadIdx.x; base < length; base += blockDim.x * row_vectors) {
+    T items[row_vectors];  // all are asked for before the first is there
+    for (int j = 0; j < row_vectors; ++j) {
+      const int64_t i = base + j * blockDim.x;
+      items[j] = known && i < length ? in[chosen * row_stride + i] : T{};
+    }
+    for (int j = 0; j < row_vectors; ++j) {
+      const int64_t i = base + j * blockDim.x;
+      if (i < length) out[at[0] + i] = items[j];
+    }
+  }
 }
 
 template <class T> void run_take(const char *op, const Space<3> &space, const infini_tensor &out,
@@ -89,8 +100,8 @@ class Embedding {
       return run_("embedding", space_, *call.out, table, *call.input, 0, native(stream));
     const int64_t width = 16 / dtype_size(table.dtype), length = table.shape[1] / width;
     for (const Layout<2> &layout : tokens_.parts("embedding"))
-      launch(take_rows_kernel<bytes16>, blocks(layout.count), dim3(threads_for(length, 1)), 0, native(stream),
-             static_cast<bytes16 *>(call.out->data), static_cast<const bytes16 *>(table.data),
+      launch(take_rows_kernel<bytes16>, blocks(layout.count), dim3(threads_for(length, row_vectors)), 0,
+             native(stream), static_cast<bytes16 *>(call.out->data), static_cast<const bytes16 *>(table.data),
              integers(call.input, 1), layout, table.strides[0] / width, table.shape[0], length);
   }
 
@@ -142,26 +153,6 @@ class IndexSelect {
 
 // ---- several sources into one output --------------------------------------------------------------------
 
-template <class T> __global__ void copy_kernel(T *out, const T *in, Layout<2> layout) {
-  const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
-  if (i >= layout.count) return;
-  int64_t at[2];
-  layout.locate(i, at);
-  out[at[0]] = in[at[1]];
-}
-
-template <class T>
-void run_copy(const char *op, const Space<2> &space, void *out, const void *in, Stream stream) {
-  for (const Layout<2> &layout : space.parts(op))
-    launch(copy_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream, static_cast<T *>(out),
-           static_cast<const T *>(in), layout);
-}
-using RunCopy = decltype(&run_copy<uint8_t>);
-
-inline RunCopy copy_of(const char *op, int32_t dtype) {
-  return dispatch<Sizes>(op, dtype, [](auto t) -> RunCopy { return run_copy<typename decltype(t)::type>; });
-}
-
 class Cat {
  public:
   explicit Cat(const infini_cat_args &call) : run_(copy_of("cat", call.out->dtype)) {
@@ -193,7 +184,40 @@ class Cat {
 
 // ---- KV caches ------------------------------------------------------------------------------------------
 
-// New tokens of a dense cache: places in k_cache, v_cache, k and v, and which sequence.
+// Where new tokens come from and go: places in k_cache, v_cache, k and v, and which index says where. In
+// vectors of 16 bytes where the innermost dimension, and the strides that an index multiplies, allow them.
+class CacheSpace {
+ public:
+  CacheSpace(const char *op, int32_t dtype, const Space<5> &space, std::initializer_list<int64_t> steps)
+      : op_(op), dtype_(dtype), elements_(space), vectors_(space), width_(16 / dtype_size(dtype)) {
+    bool fits = width_ > 1 && space.in_vectors(width_, 4) && space.dims.back().size % width_ == 0;
+    for (const int64_t step : steps) fits = fits && step % width_ == 0;
+    if (fits)
+      vectors_ = space.vectors(width_, 4);
+    else
+      width_ = 1;
+  }
+
+  // Call fn(tag of what moves, layout, how many elements that is) for all parts.
+  template <class Fn> void for_parts(std::initializer_list<const infini_tensor *> tensors, Fn &&fn) const {
+    bool aligned = width_ > 1;
+    for (const infini_tensor *t : tensors) aligned = aligned && is_aligned(t->data, 16);
+    if (aligned)
+      for (const Layout<5> &layout : vectors_.parts(op_)) fn(tag<bytes16>(), layout, width_);
+    else
+      dispatch<Sizes>(op_, dtype_, [&](auto t) {
+        for (const Layout<5> &layout : elements_.parts(op_)) fn(t, layout, int64_t(1));
+      });
+  }
+
+ private:
+  const char *op_;
+  int32_t dtype_;
+  Space<5> elements_, vectors_;
+  int64_t width_;
+};
+
+// New tokens of a dense cache.
 template <class T> __global__ void dense_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
                                                       IntegerReader past, Layout<5> layout, int64_t room,
                                                       int64_t k_stride, int64_t v_stride) {
@@ -201,41 +225,41 @@ template <class T> __global__ void dense_cache_kernel(T *k_cache, T *v_cache, co
   if (i >= layout.count) return;
   int64_t at[5];
   layout.locate(i, at);
+  const T key = k[at[2]], value = v[at[3]];  // before the wait for the index
   const int64_t begin = past.at(at[4]);
   if (begin < 0 || begin > room) return;
-  k_cache[at[0] + begin * k_stride] = k[at[2]];
-  v_cache[at[1] + begin * v_stride] = v[at[3]];
+  k_cache[at[0] + begin * k_stride] = key;
+  v_cache[at[1] + begin * v_stride] = value;
 }
 
 class KvCaching {
  public:
   explicit KvCaching(const infini_kv_caching_args &call)
-      : run_(dispatch<Sizes>("kv_caching", call.k->dtype,
-                             [](auto t) -> Run { return run<typename decltype(t)::type>; })) {
-    for (int d = 0; d < 4; ++d)
-      space_.dims.push_back({call.k->shape[d],
-                             {call.k_cache->strides[d], call.v_cache->strides[d], call.k->strides[d],
-                              call.v->strides[d], d == 0 ? call.past_kv_lengths->strides[0] : 0}});
-    space_.reorder();
-  }
+      : space_("kv_caching", call.k->dtype, places(call),
+               {call.k_cache->strides[2], call.v_cache->strides[2]}) {}
   uint64_t workspace() const { return 0; }
   void execute(const infini_kv_caching_args &call, void *, infinirtStream_t stream) const {
-    run_(space_, call, native(stream));
-  }
-
- private:
-  using Run = void (*)(const Space<5> &, const infini_kv_caching_args &, Stream);
-  template <class T>
-  static void run(const Space<5> &space, const infini_kv_caching_args &call, Stream stream) {
-    for (const Layout<5> &layout : space.parts("kv_caching"))
-      launch(dense_cache_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream,
+    space_.for_parts({call.k_cache, call.v_cache, call.k, call.v}, [&](auto moved, const Layout<5> &layout,
+                                                                       int64_t width) {
+      using T = typename decltype(moved)::type;
+      launch(dense_cache_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, native(stream),
              static_cast<T *>(call.k_cache->data), static_cast<T *>(call.v_cache->data),
              static_cast<const T *>(call.k->data), static_cast<const T *>(call.v->data),
              integers(call.past_kv_lengths, 1), layout, call.k_cache->shape[2] - call.k->shape[2],
-             call.k_cache->strides[2], call.v_cache->strides[2]);
+             call.k_cache->strides[2] / width, call.v_cache->strides[2] / width);
+    });
   }
-  Space<5> space_;
-  Run run_;
+
+ private:
+  static Space<5> places(const infini_kv_caching_args &call) {
+    Space<5> space;
+    for (int d = 0; d < 4; ++d)
+      space.dims.push_back({call.k->shape[d],
+                            {call.k_cache->strides[d], call.v_cache->strides[d], call.k->strides[d],
+                             call.v->strides[d], d == 0 ? call.past_kv_lengths->strides[0] : 0}});
+    return space.reorder();
+  }
+  CacheSpace space_;
 };
 
 // New tokens of a paged cache: a slot is a page and a place in it; a negative one is skipped.
@@ -250,80 +274,48 @@ template <class T> __global__ void paged_cache_kernel(T *k_cache, T *v_cache, co
   if (i >= layout.count) return;
   int64_t at[5];
   layout.locate(i, at);
+  const T key = k[at[2]], value = v[at[3]];  // before the wait for the slot
   const int64_t slot = slots.at(at[4]);
   if (slot < 0 || slot >= slot_count) return;
   const int64_t page = slot / page_size, place = slot % page_size;
-  k_cache[at[0] + page * k_strides.page + place * k_strides.place] = k[at[2]];
-  v_cache[at[1] + page * v_strides.page + place * v_strides.place] = v[at[3]];
+  k_cache[at[0] + page * k_strides.page + place * k_strides.place] = key;
+  v_cache[at[1] + page * v_strides.page + place * v_strides.place] = value;
 }
 
 class PagedCaching {
  public:
-  explicit PagedCaching(const infini_paged_caching_args &call) : size_(dtype_size(call.k->dtype)) {
-    // Rows of a head move 16 bytes at a time where they can.
-    int64_t width = 16 / size_;
-    for (const infini_tensor *t : {call.k_cache, call.v_cache, call.k, call.v}) {
-      const int last = t->ndim - 1;
-      bool fits = t->strides[last] == 1 && t->shape[last] % width == 0;
-      for (int d = 0; d < last; ++d) fits = fits && t->strides[d] % width == 0;
-      if (!fits) width = 1;
-    }
-    width_ = width;
-    const int64_t w = width_;
-    space_.dims.push_back(
-        {call.k->shape[0],
-         {0, 0, call.k->strides[0] / w, call.v->strides[0] / w, call.slot_mapping->strides[0]}});
-    space_.dims.push_back({call.k->shape[1],
-                           {call.k_cache->strides[1] / w, call.v_cache->strides[1] / w,
-                            call.k->strides[1] / w, call.v->strides[1] / w, 0}});
-    if (w > 1)
-      space_.dims.push_back({call.k->shape[2] / w, {1, 1, 1, 1, 0}});
-    else
-      space_.dims.push_back(
-          {call.k->shape[2],
-           {call.k_cache->strides[3], call.v_cache->strides[3], call.k->strides[2], call.v->strides[2], 0}});
-    space_.merge();
-  }
+  explicit PagedCaching(const infini_paged_caching_args &call)
+      : space_("paged_caching", call.k->dtype, places(call),
+               {call.k_cache->strides[0], call.k_cache->strides[2], call.v_cache->strides[0],
+                call.v_cache->strides[2]}) {}
   uint64_t workspace() const { return 0; }
   void execute(const infini_paged_caching_args &call, void *, infinirtStream_t stream) const {
-    bool aligned = width_ > 1;
-    for (const infini_tensor *t : {call.k_cache, call.v_cache, call.k, call.v})
-      aligned = aligned && is_aligned(t->data, 16);
-    if (width_ > 1 && !aligned) {
-      // The plan counted vectors; this call's addresses allow none. Rare: a view that begins in between.
-      PagedCaching single(call, 1);
-      return single.execute(call, nullptr, stream);
-    }
-    if (aligned) return run<bytes16>(call, native(stream));
-    const auto f = dispatch<Sizes>("paged_caching", call.k->dtype,
-                                   [](auto t) { return &PagedCaching::run<typename decltype(t)::type>; });
-    (this->*f)(call, native(stream));
+    const infini_tensor &k_cache = *call.k_cache, &v_cache = *call.v_cache;
+    const int64_t page_size = k_cache.shape[2];
+    space_.for_parts({&k_cache, &v_cache, call.k, call.v},
+                     [&](auto moved, const Layout<5> &layout, int64_t w) {
+                       using T = typename decltype(moved)::type;
+                       launch(paged_cache_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0,
+                              native(stream), static_cast<T *>(k_cache.data), static_cast<T *>(v_cache.data),
+                              static_cast<const T *>(call.k->data), static_cast<const T *>(call.v->data),
+                              integers(call.slot_mapping, 1), layout, page_size, k_cache.shape[0] * page_size,
+                              PageStrides{k_cache.strides[0] / w, k_cache.strides[2] / w},
+                              PageStrides{v_cache.strides[0] / w, v_cache.strides[2] / w});
+                     });
   }
 
  private:
-  PagedCaching(const infini_paged_caching_args &call, int64_t) : size_(dtype_size(call.k->dtype)), width_(1) {
-    space_.dims.push_back(
+  static Space<5> places(const infini_paged_caching_args &call) {
+    Space<5> space;
+    space.dims.push_back(
         {call.k->shape[0], {0, 0, call.k->strides[0], call.v->strides[0], call.slot_mapping->strides[0]}});
     for (int d = 1; d < 3; ++d)
-      space_.dims.push_back({call.k->shape[d],
-                             {call.k_cache->strides[d == 1 ? 1 : 3], call.v_cache->strides[d == 1 ? 1 : 3],
-                              call.k->strides[d], call.v->strides[d], 0}});
-    space_.merge();
+      space.dims.push_back({call.k->shape[d],
+                            {call.k_cache->strides[2 * d - 1], call.v_cache->strides[2 * d - 1],
+                             call.k->strides[d], call.v->strides[d], 0}});
+    return space.merge();
   }
-
-  template <class T> void run(const infini_paged_caching_args &call, Stream stream) const {
-    const int64_t page_size = call.k_cache->shape[2], w = width_;
-    for (const Layout<5> &layout : space_.parts("paged_caching"))
-      launch(paged_cache_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, stream,
-             static_cast<T *>(call.k_cache->data), static_cast<T *>(call.v_cache->data),
-             static_cast<const T *>(call.k->data), static_cast<const T *>(call.v->data),
-             integers(call.slot_mapping, 1), layout, page_size, call.k_cache->shape[0] * page_size,
-             PageStrides{call.k_cache->strides[0] / w, call.k_cache->strides[2] / w},
-             PageStrides{call.v_cache->strides[0] / w, call.v_cache->strides[2] / w});
-  }
-
-  int64_t size_, width_ = 1;
-  Space<5> space_;
+  CacheSpace space_;
 };
 
 // ---- updates: a copy of the input, then one thread per line along the axis, so that equal indices never

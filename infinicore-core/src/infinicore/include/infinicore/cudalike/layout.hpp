@@ -12,6 +12,10 @@
 
 #include "dialect.hpp"
 
+#ifndef INFINI_UNROLL
+#define INFINI_UNROLL
+#endif
+
 namespace infini::cudalike {
 
 inline int64_t numel(const infini_tensor &t) {
@@ -28,6 +32,10 @@ inline bool is_contiguous(const infini_tensor &t, int32_t from = 0) {
     expected *= t.shape[d];
   }
   return true;
+}
+
+inline bool is_aligned(const void *pointer, size_t bytes) {
+  return reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
 }
 
 // n / divisor for n < 2**31, as a multiplication (Granlund and Montgomery, 1994).
@@ -58,9 +66,12 @@ template <int K> struct Layout {
   __device__ void locate(uint32_t index, int64_t (&offsets)[K]) const {
     for (int k = 0; k < K; ++k) offsets[k] = first[k];
     for (int d = 0; d < ndim; ++d) {
-      const uint32_t rest = sizes[d].quotient(index), place = index - rest * sizes[d].divisor;
+      uint32_t place = index;  // the outermost dimension takes what is left, undivided
+      if (d + 1 < ndim) {
+        index = sizes[d].quotient(index);
+        place -= index * sizes[d].divisor;
+      }
       for (int k = 0; k < K; ++k) offsets[k] += int64_t(place) * strides[k][d];
-      index = rest;
     }
   }
 };
@@ -121,12 +132,26 @@ template <int K> class Space {
     return merge();
   }
 
-  bool is_contiguous() const {
-    if (dims.size() > 1) return false;
-    for (const Dimension &d : dims)
-      for (int64_t stride : d.strides)
-        if (stride != 1) return false;
+  // May the first `tensors` of them be moved in vectors of `width` elements? What is contiguous throughout
+  // may leave a tail. Of the others one element belongs to each vector. Addresses are checked by the caller.
+  bool in_vectors(int64_t width, int tensors = K) const {
+    if (dims.empty() || dims.back().size < width || (dims.size() > 1 && dims.back().size % width != 0))
+      return false;
+    for (int k = 0; k < K; ++k) {
+      if (dims.back().strides[k] != (k < tensors ? 1 : 0)) return false;
+      for (size_t d = 0; k < tensors && d + 1 < dims.size(); ++d)
+        if (dims[d].strides[k] % width != 0) return false;
+    }
     return true;
+  }
+
+  // The same, counted in vectors; without the tail.
+  Space vectors(int64_t width, int tensors = K) const {
+    Space counted = *this;
+    counted.dims.back().size /= width;
+    for (size_t d = 0; d + 1 < dims.size(); ++d)
+      for (int k = 0; k < tensors; ++k) counted.dims[d].strides[k] /= width;
+    return counted;
   }
 
   // Parts that 31 bits can count: one, but for the largest tensors.

@@ -20,6 +20,8 @@ static __global__ void rms_norm_kernel(T *out, T *residual_out, const T *a, cons
   int64_t at[4];
   layout.locate(blockIdx.x, at);
   C items[row_items], others[row_items];
+  Piece<width, W> factors;  // where W is not what the weight holds, width is 1 and any_weight is read
+  if (width > 1 && in_one_piece(length)) factors.read(weight, 1, length, 0);
   C squares = 0;
   for_pieces(length, false, [&](int64_t base, bool) {
     load_items<width>(a + at[2], strides.items[2], length, base, C(0), items);
@@ -37,8 +39,7 @@ static __global__ void rms_norm_kernel(T *out, T *residual_out, const T *a, cons
     else if (!loaded)
       load_items<width>(a + at[2], strides.items[2], length, base, C(0), items);
     if constexpr (width > 1) {
-      compute_t<W> factors[row_items];
-      load_items<width>(weight, 1, length, base, compute_t<W>(0), factors);
+      if (!loaded) factors.read(weight, 1, length, base);
       for (int i = 0; i < row_items; ++i) items[i] *= scale * C(factors[i]);
     } else {
       for (int i = 0; i < row_items; ++i) {
@@ -136,9 +137,10 @@ class AddRmsNorm {
 // ---- layer_norm -----------------------------------------------------------------------------------------
 
 template <class T, int width>
-static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, FloatReader weight,
-                                         FloatReader bias, Layout<4> layout, int64_t length,
-                                         Vector<int64_t, 4> strides, compute_t<T> epsilon) {
+static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, const T *weight,
+                                         const T *bias, Layout<4> layout, int64_t length,
+                                         Vector<int64_t, 4> strides, Vector<int64_t, 2> shared_strides,
+                                         compute_t<T> epsilon) {
   using C = compute_t<T>;
   int64_t at[4];
   layout.locate(blockIdx.x, at);
@@ -146,6 +148,12 @@ static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, cons
   const auto read = [&](int64_t base) {
     load_items<width>(in + at[3], strides.items[3], length, base, C(0), items);
   };
+  Piece<width, T> factors, shifts;
+  const auto read_shared = [&](int64_t base) {
+    factors.read(weight, shared_strides.items[0], length, base);
+    if (bias != nullptr) shifts.read(bias, shared_strides.items[1], length, base);
+  };
+  if (in_one_piece(length)) read_shared(0);
   C sum = 0;
   for_pieces(length, false, [&](int64_t base, bool) {
     read(base);
@@ -161,16 +169,17 @@ static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, cons
   const C scale = C(1) / math::sqrt(block_sum(squares) / C(length) + epsilon);
   if (threadIdx.x == 0) deviation[at[2]] = store<T>(scale);
   for_pieces(length, true, [&](int64_t base, bool loaded) {
-    if (!loaded) read(base);
+    if (!loaded) {
+      read(base);
+      read_shared(base);
+    }
     for (int i = 0; i < row_items; ++i) items[i] = (items[i] - mean) * scale;
     store_items<width>(standard + at[1], strides.items[1], length, base, items);
-    C affine[row_items];
     for (int i = 0; i < row_items; ++i) {
-      const int64_t place = item_place<width>(base, i);
-      affine[i] = place < length ? items[i] * weight.get<C>(place) : C(0);
-      if (bias.data != nullptr && place < length) affine[i] += bias.get<C>(place);
+      items[i] *= factors[i];
+      if (bias != nullptr) items[i] += shifts[i];
     }
-    store_items<width>(out + at[0], strides.items[0], length, base, affine);
+    store_items<width>(out + at[0], strides.items[0], length, base, items);
   });
 }
 
@@ -212,6 +221,10 @@ class LayerNorm {
     const Rows<4> &rows = plan.rows_;
     bool vectors = rows.length % width == 0;
     for (const int k : {0, 1, 3}) vectors = vectors && rows.strides[k] == 1;
+    const int64_t weight_stride = call.weight->strides[0],
+                  bias_stride = call.bias != nullptr ? call.bias->strides[0] : 1;
+    vectors = vectors && weight_stride == 1 && bias_stride == 1 && is_aligned(call.weight->data, 16) &&
+              (call.bias == nullptr || is_aligned(call.bias->data, 16));
     for (const infini_tensor *t : {call.output, call.input_standardization, call.input}) {
       vectors = vectors && is_aligned(t->data, 16);
       for (int32_t d = 0; d + 1 < t->ndim; ++d) vectors = vectors && t->strides[d] % width == 0;
@@ -221,9 +234,11 @@ class LayerNorm {
              dim3(row_threads(rows.length)), 0, stream, static_cast<T *>(call.output->data),
              static_cast<T *>(call.input_standardization->data),
              static_cast<T *>(call.input_std_deviation->data), static_cast<const T *>(call.input->data),
-             floats(call.weight), floats(call.bias), layout, rows.length,
+             static_cast<const T *>(call.weight->data),
+             call.bias != nullptr ? static_cast<const T *>(call.bias->data) : static_cast<const T *>(nullptr),
+             layout, rows.length,
              Vector<int64_t, 4>{rows.strides[0], rows.strides[1], rows.strides[2], rows.strides[3]},
-             compute_t<T>(plan.epsilon_));
+             Vector<int64_t, 2>{weight_stride, bias_stride}, compute_t<T>(plan.epsilon_));
   }
 
   View view_;  // only while rows_ is made; before it

@@ -22,7 +22,8 @@ static __global__ void softmax_kernel(T *out, const T *in, Layout<2> layout, int
   const int64_t seen = cycle == 0 ? length : (first_row + blockIdx.x) % cycle + 1 + (length - cycle);
   C items[row_items];
   const auto read = [&](int64_t base) {
-    load_items<width>(in + at[1], in_stride, length, base, none, items);
+    load_items<width>(in + at[1], in_stride, seen, base, none,
+                      items);  // whole vectors, up to `seen` at least
     if (seen < length)
       for (int i = 0; i < row_items; ++i)
         if (item_place<width>(base, i) >= seen) items[i] = none;

@@ -94,6 +94,14 @@ __device__ inline uint16_t float_to_half_bits(float x) {
 }
 #endif
 
+#ifndef INFINI_HARDWARE_BFLOAT
+__device__ inline uint16_t float_to_bfloat_bits(float x) {
+  uint32_t bits = bit_cast<uint32_t>(x);
+  uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
+  return uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40u : rounded);
+}
+#endif
+
 template <class T> __device__ inline compute_t<T> load(T x) {
   if constexpr (std::is_same_v<T, float16>) {
     return half_bits_to_float(x.bits);
@@ -117,9 +125,7 @@ template <class T> __device__ inline T store(compute_t<T> x) {
   if constexpr (std::is_same_v<T, float16>) {
     return {float_to_half_bits(x)};
   } else if constexpr (std::is_same_v<T, bfloat16>) {
-    uint32_t bits = bit_cast<uint32_t>(x);
-    uint32_t rounded = (bits + 0x7fffu + (bits >> 16 & 1u)) >> 16;
-    return {uint16_t((bits & 0x7fffffffu) > 0x7f800000u ? bits >> 16 | 0x40u : rounded)};
+    return {float_to_bfloat_bits(x)};
   } else if constexpr (std::is_same_v<T, float8>) {
     uint32_t bits = bit_cast<uint32_t>(x), sign = bits >> 24 & 0x80u;
     bits &= 0x7fffffffu;
