@@ -174,6 +174,11 @@ LARGE: dict[str, tuple[Callable[..., object], list[np.ndarray], float]] = {
         [X((30, 48)).astype(F32), X((72, 30)).astype(F32)],
         0,
     ),
+    "index_select": (
+        lambda x, index: ic.index_select(x, 1, index),
+        [X((3, 9, 64)).astype(F16), RANDOM.integers(0, 9, 40)],
+        0,
+    ),
     "embedding": (ic.embedding, [RANDOM.integers(0, 9, 50), X((9, 256)).astype(F16)], 0),
     "paged_attention": (
         lambda q, k, v, table, lens: ic.paged_attention(q, k, v, table, lens, None, 0.1),

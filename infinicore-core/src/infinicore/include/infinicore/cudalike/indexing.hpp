@@ -23,6 +23,38 @@ inline dim3 thread_grid(uint32_t count) {
   return blocks(ceil_div(count, index_threads));
 }
 
+// Places of what is moved, in the first `tensors` of K, and of the index that says where: in vectors of 16
+// bytes where the innermost dimension, and the strides that an index multiplies, allow them.
+template <int K, int tensors> class IndexedSpace {
+ public:
+  IndexedSpace(const char *op, int32_t dtype, const Space<K> &space, std::initializer_list<int64_t> steps)
+      : op_(op), dtype_(dtype), elements_(space), vectors_(space), width_(16 / dtype_size(dtype)) {
+    bool fits = width_ > 1 && space.in_vectors(width_, tensors) && space.dims.back().size % width_ == 0;
+    for (const int64_t step : steps) fits = fits && step % width_ == 0;
+    if (fits)
+      vectors_ = space.vectors(width_, tensors);
+    else
+      width_ = 1;
+  }
+
+  // Call fn(tag of what moves, layout, how many elements that is) for all parts.
+  template <class Fn> void for_parts(std::initializer_list<const infini_tensor *> moved, Fn &&fn) const {
+    bool aligned = width_ > 1;
+    for (const infini_tensor *t : moved) aligned = aligned && is_aligned(t->data, 16);
+    if (aligned)
+      for (const Layout<K> &layout : vectors_.parts(op_)) fn(tag<bytes16>(), layout, width_);
+    else
+      dispatch<Sizes>(op_, dtype_, [&](auto t) {
+        for (const Layout<K> &layout : elements_.parts(op_)) fn(t, layout, int64_t(1));
+      });
+  }
+
+ private:
+  const char *op_;
+  int32_t dtype_;
+  Space<K> elements_, vectors_;
+  int64_t width_;
+};
 // ---- one element of a source per element of the output --------------------------------------------------
 
 // out[...] = in[... index[...] ...]: the layout has places in out, in (without the indexed axis) and index.
@@ -134,21 +166,28 @@ class Gather {
 class IndexSelect {
  public:
   explicit IndexSelect(const infini_index_select_args &call)
-      : run_(take_of("index_select", call.out->dtype)) {
-    for (int32_t d = 0; d < call.out->ndim; ++d)
-      space_.dims.push_back({call.out->shape[d],
-                             {call.out->strides[d], d == call.dim ? 0 : call.input->strides[d],
-                              d == call.dim ? call.index->strides[0] : 0}});
-    space_.reorder();
-  }
+      : space_("index_select", call.out->dtype, places(call), {call.input->strides[call.dim]}) {}
   uint64_t workspace() const { return 0; }
   void execute(const infini_index_select_args &call, void *, infinirtStream_t stream) const {
-    run_("index_select", space_, *call.out, *call.input, *call.index, call.dim, native(stream));
+    const infini_tensor &out = *call.out, &in = *call.input;
+    space_.for_parts({&out, &in}, [&](auto moved, const Layout<3> &layout, int64_t width) {
+      using T = typename decltype(moved)::type;
+      launch(take_kernel<T>, thread_grid(layout.count), dim3(index_threads), 0, native(stream),
+             static_cast<T *>(out.data), static_cast<const T *>(in.data), integers(call.index, 1), layout,
+             in.strides[call.dim] / width, in.shape[call.dim]);
+    });
   }
 
  private:
-  Space<3> space_;
-  RunTake run_;
+  static Space<3> places(const infini_index_select_args &call) {
+    Space<3> space;
+    for (int32_t d = 0; d < call.out->ndim; ++d)
+      space.dims.push_back({call.out->shape[d],
+                            {call.out->strides[d], d == call.dim ? 0 : call.input->strides[d],
+                             d == call.dim ? call.index->strides[0] : 0}});
+    return space.reorder();
+  }
+  IndexedSpace<3, 2> space_;
 };
 
 // ---- several sources into one output --------------------------------------------------------------------
@@ -184,38 +223,7 @@ class Cat {
 
 // ---- KV caches ------------------------------------------------------------------------------------------
 
-// Where new tokens come from and go: places in k_cache, v_cache, k and v, and which index says where. In
-// vectors of 16 bytes where the innermost dimension, and the strides that an index multiplies, allow them.
-class CacheSpace {
- public:
-  CacheSpace(const char *op, int32_t dtype, const Space<5> &space, std::initializer_list<int64_t> steps)
-      : op_(op), dtype_(dtype), elements_(space), vectors_(space), width_(16 / dtype_size(dtype)) {
-    bool fits = width_ > 1 && space.in_vectors(width_, 4) && space.dims.back().size % width_ == 0;
-    for (const int64_t step : steps) fits = fits && step % width_ == 0;
-    if (fits)
-      vectors_ = space.vectors(width_, 4);
-    else
-      width_ = 1;
-  }
-
-  // Call fn(tag of what moves, layout, how many elements that is) for all parts.
-  template <class Fn> void for_parts(std::initializer_list<const infini_tensor *> tensors, Fn &&fn) const {
-    bool aligned = width_ > 1;
-    for (const infini_tensor *t : tensors) aligned = aligned && is_aligned(t->data, 16);
-    if (aligned)
-      for (const Layout<5> &layout : vectors_.parts(op_)) fn(tag<bytes16>(), layout, width_);
-    else
-      dispatch<Sizes>(op_, dtype_, [&](auto t) {
-        for (const Layout<5> &layout : elements_.parts(op_)) fn(t, layout, int64_t(1));
-      });
-  }
-
- private:
-  const char *op_;
-  int32_t dtype_;
-  Space<5> elements_, vectors_;
-  int64_t width_;
-};
+using CacheSpace = IndexedSpace<5, 4>;  // k_cache, v_cache, k, v
 
 // New tokens of a dense cache.
 template <class T> __global__ void dense_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
