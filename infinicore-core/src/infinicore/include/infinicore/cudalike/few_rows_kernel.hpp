@@ -8,8 +8,7 @@
 namespace infini::cudalike {
 
 constexpr unsigned few_rows_threads = 256;
-constexpr int columns_per_warp = 4;       // rows of b
-constexpr int64_t few_rows_blocks = 512;  // enough to keep the memory of large devices busy
+constexpr int columns_per_warp = 4;  // rows of b
 
 // Sum each of `count` values over the lanes of a warp; a lane is left with some of the sums. Returns which is
 // its first: halves are exchanged, so that all sums take as many steps as one would.
@@ -96,10 +95,13 @@ template <class T, int most> static __global__ void __launch_bounds__(few_rows_t
 
 template <class T> inline void run_few_rows(const FewRows &call, Stream stream) {
   constexpr int64_t warps = few_rows_threads / warp_width;
+  // Enough blocks to keep the memory of large devices busy; but each reads all of a, so with rows not too
+  // many.
+  const int64_t enough = call.rows == 1 ? 512 : 256;
   unsigned splits = 1;  // of the depth, where there are few columns: each warp still reads a few vectors
   const int64_t vectors = ceil_div(call.depth, vector_width<T>() * int64_t(warp_width));
   const auto grid = [&] { return ceil_div(call.columns, columns_per_warp * warps / splits); };
-  while (splits < warps && grid() < few_rows_blocks && vectors >= 4 * splits) splits *= 2;
+  while (splits < warps && grid() < enough && vectors >= 4 * splits) splits *= 2;
   const auto kernel = call.rows == 1   ? few_rows_kernel<T, 1>
                       : call.rows <= 4 ? few_rows_kernel<T, 4>
                       : call.rows <= 8 ? few_rows_kernel<T, 8>
