@@ -47,7 +47,7 @@ template <class T> __device__ T shuffle_xor(T value, unsigned mask) {
 template <class T> __device__ T shuffle_up(T value, unsigned delta) {  // lanes below delta keep theirs
   return __shfl_up_sync(every_lane, value, delta, int(warp_width));
 }
-__device__ inline void sync_warp() {
+__device__ inline void sync_warp() {  // orders memory among the lanes, which a shuffle does not
   __syncwarp();
 }
 
