@@ -19,16 +19,8 @@ HERE = Path(__file__).resolve().parent
 INCLUDE = Path(infinicore.__file__).resolve().parent / "include"
 CUDALIKE = INCLUDE / "infinicore" / "cudalike"
 WIDTHS = (32, 64, 128)
-FLAGS = [
-    "-std=c++17",
-    "-O1",
-    "-fPIC",
-    "-Wall",
-    "-Wextra",
-    "-Werror",
-    "-fvisibility=hidden",
-    "-fno-gnu-unique",
-]
+FLAGS = ["-std=c++17", "-O1", "-fPIC", "-Wall", "-Wextra", "-Werror", "-Wno-psabi"]
+FLAGS += ["-fvisibility=hidden", "-fno-gnu-unique"]
 FLAGS += ['-DINFINI_DIALECT="simt/dialect.hpp"', f"-I{HERE.parent}", f"-I{INCLUDE}"]
 #: Of kernels: every access to memory is a call of check.cpp, which names the lines of a race.
 WATCHED = ["-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0", "-g1"]
