@@ -36,6 +36,7 @@ SIGNATURES = {
     "hardswish": "input inplace=False *out=None",
     "hardtanh": "input min_val=-1.0 max_val=1.0 inplace=False *out=None",
     "log_softmax": "input dim *out=None",
+    "relu6": "input inplace=False *out=None",
     "sigmoid": "input *out=None",
     "silu_and_mul": "input out=None",
     "softplus": "input beta=1.0 threshold=20.0 *out=None",
@@ -86,6 +87,7 @@ def test_silu(device):
 # Activations whose calls are not the operators': name, further arguments, whether it works in place.
 ACTIVATIONS = [
     ("relu", (), True),
+    ("relu6", (), True),
     ("leaky_relu", (), True),
     ("leaky_relu", (0.3,), True),
     ("elu", (), True),

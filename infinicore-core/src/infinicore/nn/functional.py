@@ -57,6 +57,7 @@ __all__ = [
     "log_softmax",
     "random_sample",
     "relu",
+    "relu6",
     "rms_norm",
     "rope",
     "scaled_dot_product_attention",
@@ -104,6 +105,19 @@ def relu(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> 
     [0.0, 0.0, 4.0]
     """
     return ops.relu(input, out=_target("relu", input, inplace, out))
+
+
+def relu6(input: Tensor, inplace: bool = False, *, out: Tensor | None = None) -> Tensor:
+    """``min(max(input, 0), 6)``; ``inplace=True`` writes into `input` and returns it.
+
+    Examples
+    --------
+    >>> import infinicore as ic
+    >>> x = ic.from_list([-2.0, 4.0, 8.0], dtype=ic.float32, device="cpu")
+    >>> ic.nn.functional.relu6(x).tolist()
+    [0.0, 4.0, 6.0]
+    """
+    return ops.hardtanh(input, 0.0, 6.0, out=_target("relu6", input, inplace, out))
 
 
 def leaky_relu(
