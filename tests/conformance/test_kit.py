@@ -17,7 +17,7 @@ from infinicore.testing import __main__ as command
 from infinicore.testing import known_failures, report
 from infinicore.testing.page import html_page
 from infinicore.testing.runner import run_isolated
-from infinicore.testing.suite import Check, Options, Outcome, Skip, Target, run
+from infinicore.testing.suite import Check, Options, Outcome, Skip, Target, even, run
 from infinicore.testing.tolerance import distance
 
 NOTHING = Options("cpu", operators=(), tests=("stress",), iterations=1)
@@ -195,3 +195,10 @@ def test_the_page_says_what_the_report_says() -> None:
     parser = Balance()
     parser.feed(text)
     assert parser.open == []
+
+
+def test_a_sample_shows_whose_elements_were_taken(cpu: ic.device) -> None:
+    """Threads that share a descriptor are told apart by their inputs, whatever is drawn."""
+    for seed in range(6):
+        target = Target(Options("cpu", operators=("mul",), iterations=2, seed=seed))
+        assert even(target.sample("mul")) == 0

@@ -17,7 +17,7 @@ from infinicore.schema import OPERATORS, Schema
 
 if TYPE_CHECKING:
     from infinicore.testing.known_failures import KnownFailures
-    from infinicore.testing.strategies import DrawnCall
+    from infinicore.testing.strategies import DrawnCall, DrawnTensor
     from infinicore.testing.tables import Runtime
 
 __all__ = [
@@ -115,21 +115,27 @@ class Target:
         return Runtime(self.name)
 
     @functools.cache  # noqa: B019 (a target lives as long as the process)
-    def drawn(self, name: str) -> tuple[DrawnCall, ...]:
-        """Draw calls of an operator, ``iterations`` many; the same at every run with the same seed."""
+    def drawn(self, name: str, more: int = 0) -> tuple[DrawnCall, ...]:
+        """Draw calls of an operator, ``iterations`` many; the same at every run with the same seed.
+
+        `more` gives others.
+        """
         from infinicore.testing.strategies import combinations
 
         schema = OPERATORS[name]
         read = {p.dtype for p in schema.tensors if p.role != "out"}
         first = next(combinations(schema))
         # Dtypes that no input fixes: outputs of them have to be given, or there would be nothing to change.
-        return draw(schema, self.options, {word: dtype for word, dtype in first.items() if word not in read})
+        open_words = {word: dtype for word, dtype in first.items() if word not in read}
+        options = dataclasses.replace(self.options, seed=self.options.seed + (more << 32))
+        return draw(schema, options, open_words)
 
     @functools.cache  # noqa: B019
     def sample(self, name: str) -> DrawnCall:
         """Choose one call of an operator that the device runs: the largest drawn, in a usual dtype.
 
-        Its outputs are given, and are none of its inputs.
+        Its outputs are given, and are none of its inputs. Each input has different elements, if that can be
+        had: threads that take each other's are not seen otherwise.
         """
         from infinicore.testing.conformance import Launch
         from infinicore.testing.strategies import combinations
@@ -137,7 +143,12 @@ class Target:
         def rank(dtypes: dict[str, str]) -> int:
             return sum(PREFERRED.index(d) if d in PREFERRED else len(PREFERRED) for d in dtypes.values())
 
-        calls = sorted(self.drawn(name), key=elements, reverse=True)
+        calls = list(self.drawn(name))
+        for more in range(1, 4):
+            if not min(map(even, calls)):
+                break
+            calls += self.drawn(name, more)
+        calls.sort(key=lambda call: (-even(call), elements(call)), reverse=True)
         for dtypes in sorted(combinations(OPERATORS[name]), key=rank):
             for call in calls:
                 call = dataclasses.replace(call.retyped(dtypes), give_out=True, alias={})
@@ -151,16 +162,23 @@ class Target:
         raise Skip(f"no drawn call of {name} runs on {self.device}")
 
 
-def elements(call: DrawnCall) -> int:
-    """Count the elements of a call's tensors."""
+def tensors_of(call: DrawnCall) -> list[DrawnTensor]:
+    """List the tensors of a call, those of lists one by one."""
     from infinicore.testing.strategies import DrawnTensor
 
-    tensors = [item for value in call.slots for item in (value if isinstance(value, tuple) else (value,))]
-    return sum(
-        int(functools.reduce(int.__mul__, item.layout.shape, 1))
-        for item in tensors
-        if isinstance(item, DrawnTensor)
-    )
+    items = [item for value in call.slots for item in (value if isinstance(value, tuple) else (value,))]
+    return [item for item in items if isinstance(item, DrawnTensor)]
+
+
+def elements(call: DrawnCall) -> int:
+    """Count the elements of a call's tensors."""
+    return sum(int(functools.reduce(int.__mul__, item.layout.shape, 1)) for item in tensors_of(call))
+
+
+def even(call: DrawnCall) -> int:
+    """Count the tensors of a call that are read and have one value all over, or none."""
+    values = [item.values for item in tensors_of(call) if item.values is not None]
+    return sum(not array.size or bool((array == array.flat[0]).all()) for array in values)
 
 
 CHOICE = 4  # calls that are drawn for each one that is run
