@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def special(target: Target) -> Iterator[Check]:
     """Yield a check per operator."""
     for schema in target.chosen():
         if schema.name in target.native and elementwise(schema):
-            yield Check(f"special.{schema.name}", "basic", lambda target, s=schema: results(target, s))  # type: ignore[misc]
+            yield Check(f"special.{schema.name}", "basic", functools.partial(results, schema=schema))
 
 
 def is_right(target: Target, call: DrawnCall) -> bool:
