@@ -139,19 +139,20 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
   // Fold some rows of n elements into lanes.
   template <int count>
   [[gnu::noinline]] void fold_rows(const Element *const *rows, Lane *lanes, int64_t n) const {
+    const Element *row[count];  // of our own: no store to lanes can seem to change them
+    std::copy(rows, rows + count, row);
     int64_t i = 0;
     if constexpr (kDirect) {
       for (; i + kWidth <= n; i += kWidth) {
-        Vector total, in[count];
-        std::memcpy(&total, lanes + i, sizeof(total));
-        for (int r = 0; r < count; ++r) std::memcpy(&in[r], rows[r] + i, sizeof(total));
-        for (int r = 0; r < count; ++r) self().fold(total, in[r]);
+        Vector total = read(lanes + i);
+#pragma GCC unroll 4
+        for (int r = 0; r < count; ++r) self().fold(total, read(row[r] + i));
         std::memcpy(lanes + i, &total, sizeof(total));
       }
     }
     for (; i < n; ++i) {
       Lane total = lanes[i];
-      for (int r = 0; r < count; ++r) self().fold(total, Lane(rows[r][i]));
+      for (int r = 0; r < count; ++r) self().fold(total, Lane(row[r][i]));
       lanes[i] = total;
     }
   }
@@ -235,7 +236,9 @@ template <class Derived, class Element_, class Lane, class Total_> struct LaneFo
     return __builtin_shufflevector(lanes, lanes, int((I + by) % kWidth)...);
   }
 
-  const Derived &self() const { return static_cast<const Derived &>(*this); }
+  const Derived &self() const {
+    return static_cast<const Derived &>(*this);
+  }
 };
 
 // A float total, rounded once; an integer as it is.
