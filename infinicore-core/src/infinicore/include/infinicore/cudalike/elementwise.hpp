@@ -28,6 +28,15 @@ template <int width, class T> __device__ inline const Vector<T, width> *as_vecto
   return reinterpret_cast<const Vector<T, width> *>(data);
 }
 
+// Write a vector at once. Of single members the compiler sometimes makes single writes; of two words it does
+// not.
+template <class T, int width> __device__ inline void store_vector(T *data, Vector<T, width> vector) {
+  if constexpr (width > 1 && sizeof(vector) == sizeof(bytes16))
+    *reinterpret_cast<bytes16 *>(data) = bit_cast<bytes16>(vector);
+  else
+    *as_vectors<width>(data) = vector;
+}
+
 // The numbers of a vector. A bf16 is the upper half of its number: two of them are a word, and take an
 // instruction each.
 template <class T, int width>
@@ -76,7 +85,7 @@ static __global__ void unary_kernel(F f, O *out, const A *a, Layout<2> layout, u
     Vector<O, width> y;
     INFINI_UNROLL
     for (int j = 0; j < width; ++j) y.items[j] = store_as<O>(f(numbers[j]));
-    as_vectors<width>(out)[at[i][0]] = y;
+    store_vector(out + at[i][0] * width, y);
   }
   if (blockIdx.x == 0 && threadIdx.x < tail) {
     const int64_t rest = (layout.first[0] + layout.count) * width + threadIdx.x;
@@ -106,7 +115,7 @@ static __global__ void binary_kernel(F f, O *out, const A *a, const B *b, Layout
     Vector<O, width> z;
     INFINI_UNROLL
     for (int j = 0; j < width; ++j) z.items[j] = store_as<O>(f(left[j], right[j]));
-    as_vectors<width>(out)[at[i][0]] = z;
+    store_vector(out + at[i][0] * width, z);
   }
   if (blockIdx.x == 0 && threadIdx.x < tail) {
     const int64_t rest = (layout.first[0] + layout.count) * width + threadIdx.x;

@@ -68,8 +68,8 @@ static __global__ void rope_kernel(T *out, const T *x, IntegerReader positions, 
                                            : j % 2 == 0 ? low[j / 2]
                                                         : high[j / 2];
     T *to = out + at[0] + (begin + h) * head_strides.items[0];
-    *as_vectors<width>(to + lower * element_strides.items[0]) = turned[0];
-    *as_vectors<width>(to + upper * element_strides.items[0]) = turned[1];
+    store_vector(to + lower * element_strides.items[0], turned[0]);
+    store_vector(to + upper * element_strides.items[0], turned[1]);
   }
 }
 

@@ -99,7 +99,7 @@ __device__ inline void store_each(T *row, int64_t stride, int64_t length, int64_
     if (at >= length) continue;
     Vector<T, width> stored;
     for (int j = 0; j < width; ++j) stored.items[j] = store<T>(value(i + j));
-    *as_vectors<width>(row + (width > 1 ? at : at * stride)) = stored;
+    store_vector(row + (width > 1 ? at : at * stride), stored);
   }
 }
 
