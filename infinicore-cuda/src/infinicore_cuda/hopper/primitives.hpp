@@ -58,9 +58,8 @@ template <class... P> void allow_shared(void (*kernel)(P...), size_t bytes) {
                 std::to_string(bytes) + " bytes of shared memory for a kernel: " + cudaGetErrorString(error));
 }
 
-// A warpgroup keeps so many registers per thread, and gives the others of the block back; or takes more of
-// those
-// ("setmaxnreg"). Multiples of 8. The kernel's launch bounds say how many it begins with.
+// A warpgroup keeps so many registers per thread and gives its block the others, or takes more of those
+// ("setmaxnreg"). Multiples of 8; the kernel's launch bounds say how many it begins with.
 template <int count> __device__ inline void keep_registers() {
   asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(count));
 }
@@ -68,8 +67,7 @@ template <int count> __device__ inline void take_registers() {
   asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(count));
 }
 
-// ---- barriers in shared memory ("mbarrier")
-// -----------------------------------------------------------------
+// ---- barriers in shared memory ("mbarrier") --------------------------------------------------------------
 
 // A phase ends when `arrivals` came and all bytes that were expected have been copied; phases alternate
 // between parity 0 and 1.
@@ -100,8 +98,7 @@ __device__ inline void barrier_wait(uint64_t *barrier, unsigned parity) {
       : "memory");
 }
 
-// ---- copies ("cp.async.bulk.tensor")
-// ------------------------------------------------------------------------
+// ---- copies ("cp.async.bulk.tensor") ---------------------------------------------------------------------
 
 // The box of a five-dimensional tensor that begins at these coordinates, zeros where it leaves the tensor.
 // Its bytes count for the barrier.
@@ -121,8 +118,7 @@ __device__ inline void publish_stores() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
-// ---- barriers by number ("bar")
-// -----------------------------------------------------------------------------
+// ---- barriers by number ("bar") --------------------------------------------------------------------------
 
 // `threads` come: those that wait and those that only arrive. Number 0 is __syncthreads().
 __device__ inline void named_sync(int number, int threads) {
@@ -132,8 +128,7 @@ __device__ inline void named_arrive(int number, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-// ---- products ("Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions")
-// ----------------------
+// ---- products ("Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions") -------------------
 
 // Before the first product, and before one whose registers were written since the last.
 __device__ inline void product_fence() {
@@ -209,8 +204,7 @@ INFINI_PRODUCT(float16, "f16", 128, 64, 64, 65, 66, 67, 68, 69)
 #undef INFINI_REGISTERS_64
 #undef INFINI_REGISTERS_32
 
-// ---- arithmetic
-// ---------------------------------------------------------------------------------------------
+// ---- arithmetic ------------------------------------------------------------------------------------------
 
 // 2 ** x, to two units in the last place ("ex2.approx"); 0 for -infinity.
 __device__ inline float exp2(float x) {
