@@ -3,8 +3,8 @@
 // ISA.
 //
 // What is asynchronous happens as late as a device may let it: a product when somebody waits for it, a copy
-// either at once or when somebody waits for its barrier. A tile that is given back too early, or read too
-// early, so gives wrong numbers, every time.
+// either at once or when somebody waits for its barrier. A tile that is given back or read too early so
+// gives wrong numbers.
 #include <hopper/primitives.hpp>  // which includes simt/hopper.hpp
 
 #include <deque>
@@ -18,8 +18,7 @@ namespace {
 constexpr unsigned warpgroup = 128;
 constexpr uint32_t system_bytes = 1024;  // of shared memory, before a block's own
 
-// ---- state of a block
-// ---------------------------------------------------------------------------------------
+// ---- state of a block ------------------------------------------------------------------------------------
 
 struct Copy {
   char *shared;
@@ -73,8 +72,7 @@ Block &block() {
   return state;
 }
 
-// ---- "mbarrier": the object is opaque, and 64 bits
-// ----------------------------------------------------------
+// ---- "mbarrier": the object is opaque, and 64 bits -------------------------------------------------------
 
 struct Barrier {
   static constexpr uint64_t most = (1 << 20) - 1;
@@ -102,8 +100,7 @@ struct Barrier {
   }
 };
 
-// ---- "cp.async.bulk.tensor"
-// ---------------------------------------------------------------------------------
+// ---- "cp.async.bulk.tensor" ------------------------------------------------------------------------------
 
 // Swizzle<3, 4, 3>: of an address in shared memory, bits 4-6 change with bits 7-9.
 uint32_t swizzled(uint32_t address) {
@@ -145,8 +142,7 @@ void carry_out(const Copy &copy) {
   barrier.put(copy.barrier);
 }
 
-// ---- "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions"
-// ---------------------------------
+// ---- "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions" ------------------------------
 
 float number(Type type, uint16_t bits) {
   uint32_t wide = uint32_t(bits) << 16;
