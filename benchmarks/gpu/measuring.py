@@ -58,6 +58,9 @@ class Peer:
             self.text = "not installed"
             return
         self.torch = torch
+        if device.type == "cpu":  # no stream, no cache of memory to share
+            self.timed, self.text = True, torch.__version__
+            return
         where = f"{device.torch_type}:{device.index}"
         try:
             shared = ic.from_torch(torch.ones(4, device=where))
