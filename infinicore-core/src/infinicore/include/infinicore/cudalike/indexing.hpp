@@ -327,13 +327,18 @@ class PagedCaching {
 };
 
 // ---- updates: a copy of the input, then one thread per line along the axis, so that equal indices never
-// meet ----------
+// meet. Sums and products of narrow floats are formed in a copy of f32, and rounded once ------------------
 
-// line by line: places in out, index and source, each without the axis; one dtype of numbers.
 template <class T, int reduction>  // 0: replace, 1: add, 2: multiply
-static __global__ void update_kernel(T *out, IntegerReader index, const T *source, Layout<3> lines,
-                                     int64_t out_stride, int64_t out_size, int64_t index_stride,
-                                     int64_t source_stride, int64_t count, double alpha) {
+using update_t = std::conditional_t<reduction != 0 && !std::is_integral_v<compute_t<T>>, compute_t<T>, T>;
+
+// line by line: places in out, index and source, each without the axis.
+template <class T, int reduction>
+static __global__ void update_kernel(update_t<T, reduction> *out, IntegerReader index, const T *source,
+                                     Layout<3> lines, int64_t out_stride, int64_t out_size,
+                                     int64_t index_stride, int64_t source_stride, int64_t count,
+                                     double alpha) {
+  using U = update_t<T, reduction>;
   using C = compute_t<T>;
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= lines.count) return;
@@ -342,98 +347,134 @@ static __global__ void update_kernel(T *out, IntegerReader index, const T *sourc
   for (int64_t j = 0; j < count; ++j) {
     const int64_t chosen = index.at(at[1] + j * index_stride);
     if (chosen < 0 || chosen >= out_size) continue;
-    T &target = out[at[0] + chosen * out_stride];
+    U &target = out[at[0] + chosen * out_stride];
     const T value = source[at[2] + j * source_stride];
     if constexpr (reduction == 0)
       target = value;
     else if constexpr (reduction == 2)
-      target = store<T>(C(load(target) * load(value)));
+      target = store<U>(C(load(target) * load(value)));
     else if constexpr (is_complex<T>)
-      target = store<T>(load(target) + load(value) * C{typename C::part(alpha), 0});
+      target = store<U>(load(target) + load(value) * C{typename C::part(alpha), 0});
     else if constexpr (std::is_integral_v<C>)
       target = C(load(target) + load(value) * C(int64_t(alpha)));
     else
-      target = store<T>(load(target) + load(value) * C(alpha));
+      target = store<U>(load(target) + load(value) * C(alpha));
   }
 }
+
+class Updates {
+ public:
+  // Along dimension `dim` of out; of as many lines as `shape` has there. index has the strides `steps`.
+  Updates(const char *op, int reduction, const infini_tensor &out, const infini_tensor &input, int32_t dim,
+          const infini_tensor &shape, const std::vector<int64_t> &steps, const infini_tensor &source)
+      : op_(op),
+        count_(shape.shape[dim]),
+        index_step_(steps[size_t(dim)]),
+        source_step_(source.strides[dim]),
+        extent_(out.shape[dim]) {
+    const auto with = [&](auto which) {
+      constexpr int chosen = decltype(which)::value;
+      using Set = std::conditional_t<chosen == 0, Sizes, Modular>;
+      return dispatch<Set>(op, out.dtype,
+                           [](auto t) { return variant<typename decltype(t)::type, chosen>(); });
+    };
+    variant_ = reduction == 0   ? with(std::integral_constant<int, 0>())
+               : reduction == 1 ? with(std::integral_constant<int, 1>())
+                                : with(std::integral_constant<int, 2>());
+    std::vector<int64_t> strides(out.strides, out.strides + out.ndim);
+    if (variant_.width > 0) {
+      workspace_ = uint64_t(variant_.width);
+      for (int32_t d = out.ndim - 1; d >= 0; --d) {
+        strides[size_t(d)] = int64_t(workspace_) / variant_.width;
+        workspace_ *= uint64_t(out.shape[d]);
+      }
+    }
+    for (int32_t d = 0; d < out.ndim; ++d) {
+      const int64_t size = out.shape[d], stride = strides[size_t(d)];
+      begin_.dims.push_back({size, {stride, input.strides[d]}});
+      end_.dims.push_back({size, {out.strides[d], stride}});
+      if (d != dim) lines_.dims.push_back({shape.shape[d], {stride, steps[size_t(d)], source.strides[d]}});
+    }
+    out_step_ = strides[size_t(dim)];
+    begin_.reorder();
+    end_.reorder();
+    lines_.reorder();
+  }
+  uint64_t workspace() const { return workspace_; }
+
+  void run(void *out, const void *input, const infini_tensor *index, const void *source, double alpha,
+           void *workspace, Stream stream) const {
+    void *target = workspace_ > 0 ? workspace : out;
+    if (target != input) variant_.begin(op_, begin_, target, input, stream);
+    variant_.update(*this, target, integers(index, 1), source, alpha, stream);
+    if (workspace_ > 0) variant_.end(op_, end_, out, target, stream);
+  }
+
+ private:
+  struct Variant {
+    RunCopy begin, end;
+    void (*update)(const Updates &, void *, IntegerReader, const void *, double, Stream);
+    int64_t width;  // bytes of an element of the copy; 0: updates go straight to out
+  };
+
+  template <class T, int reduction> static Variant variant() {
+    using U = update_t<T, reduction>;
+    return {copy<U, T>, copy<T, U>,
+            [](const Updates &plan, void *out, IntegerReader index, const void *source, double alpha,
+               Stream stream) {
+              for (const Layout<3> &lines : plan.lines_.parts(plan.op_))
+                launch(update_kernel<T, reduction>, thread_grid(lines.count), dim3(index_threads), 0, stream,
+                       static_cast<U *>(out), index, static_cast<const T *>(source), lines, plan.out_step_,
+                       plan.extent_, plan.index_step_, plan.source_step_, plan.count_, alpha);
+            },
+            std::is_same_v<T, U> ? 0 : int64_t(sizeof(U))};
+  }
+  template <class O, class A>
+  static void copy(const char *op, const Space<2> &space, void *out, const void *in, Stream stream) {
+    run_unary<Identity, O, A>(op, space, Identity{}, out, in, stream);
+  }
+
+  const char *op_;
+  int64_t count_, index_step_, source_step_, extent_, out_step_;
+  uint64_t workspace_ = 0;
+  Variant variant_;
+  Space<2> begin_, end_;
+  Space<3> lines_;
+};
 
 class IndexAdd {
  public:
   explicit IndexAdd(const infini_index_add_args &call)
-      : all_(Space<2>({call.out, call.input}).reorder()),
-        copy_(copy_of("index_add", call.out->dtype)),
-        run_(dispatch<Modular>("index_add", call.out->dtype,
-                               [](auto t) -> Run { return run<typename decltype(t)::type>; })) {
-    for (int32_t d = 0; d < call.out->ndim; ++d)
-      if (d != call.dim)
-        lines_.dims.push_back({call.out->shape[d], {call.out->strides[d], 0, call.source->strides[d]}});
-    lines_.reorder();
-  }
-  uint64_t workspace() const { return 0; }
-  void execute(const infini_index_add_args &call, void *, infinirtStream_t stream) const {
-    if (call.out->data != call.input->data)
-      copy_("index_add", all_, call.out->data, call.input->data, native(stream));
-    run_(lines_, call, native(stream));
+      : updates_("index_add", 1, *call.out, *call.input, int32_t(call.dim), *call.source, steps(call),
+                 *call.source) {}
+  uint64_t workspace() const { return updates_.workspace(); }
+  void execute(const infini_index_add_args &call, void *workspace, infinirtStream_t stream) const {
+    updates_.run(call.out->data, call.input->data, call.index, call.source->data, call.alpha, workspace,
+                 native(stream));
   }
 
  private:
-  using Run = void (*)(const Space<3> &, const infini_index_add_args &, Stream);
-  template <class T>
-  static void run(const Space<3> &space, const infini_index_add_args &call, Stream stream) {
-    for (const Layout<3> &lines : space.parts("index_add"))
-      launch(update_kernel<T, 1>, thread_grid(lines.count), dim3(index_threads), 0, stream,
-             static_cast<T *>(call.out->data), integers(call.index, 1),
-             static_cast<const T *>(call.source->data), lines, call.out->strides[call.dim],
-             call.out->shape[call.dim], call.index->strides[0], call.source->strides[call.dim],
-             call.index->shape[0], call.alpha);
+  static std::vector<int64_t> steps(const infini_index_add_args &call) {
+    std::vector<int64_t> found(size_t(call.out->ndim), 0);
+    found[size_t(call.dim)] = call.index->strides[0];
+    return found;
   }
-  Space<2> all_;
-  Space<3> lines_;
-  RunCopy copy_;
-  Run run_;
+  Updates updates_;
 };
 
 class Scatter {
  public:
   explicit Scatter(const infini_scatter_args &call)
-      : all_(Space<2>({call.out, call.input}).reorder()), copy_(copy_of("scatter", call.out->dtype)) {
-    for (int32_t d = 0; d < call.out->ndim; ++d)
-      if (d != call.dim)
-        lines_.dims.push_back(
-            {call.index->shape[d], {call.out->strides[d], call.index->strides[d], call.src->strides[d]}});
-    lines_.reorder();
-    const auto with = [&](auto reduction) {
-      constexpr int which = decltype(reduction)::value;
-      using Set = std::conditional_t<which == 0, Sizes, Modular>;
-      return dispatch<Set>("scatter", call.out->dtype,
-                           [](auto t) -> Run { return run<typename decltype(t)::type, which>; });
-    };
-    run_ = call.reduction == 0   ? with(std::integral_constant<int, 0>())
-           : call.reduction == 1 ? with(std::integral_constant<int, 1>())
-                                 : with(std::integral_constant<int, 2>());
-  }
-  uint64_t workspace() const { return 0; }
-  void execute(const infini_scatter_args &call, void *, infinirtStream_t stream) const {
-    if (call.out->data != call.input->data)
-      copy_("scatter", all_, call.out->data, call.input->data, native(stream));
-    run_(lines_, call, native(stream));
+      : updates_("scatter", int(call.reduction), *call.out, *call.input, int32_t(call.dim), *call.index,
+                 {call.index->strides, call.index->strides + call.index->ndim}, *call.src) {}
+  uint64_t workspace() const { return updates_.workspace(); }
+  void execute(const infini_scatter_args &call, void *workspace, infinirtStream_t stream) const {
+    updates_.run(call.out->data, call.input->data, call.index, call.src->data, 1.0, workspace,
+                 native(stream));
   }
 
  private:
-  using Run = void (*)(const Space<3> &, const infini_scatter_args &, Stream);
-  template <class T, int reduction>
-  static void run(const Space<3> &space, const infini_scatter_args &call, Stream stream) {
-    for (const Layout<3> &lines : space.parts("scatter"))
-      launch(update_kernel<T, reduction>, thread_grid(lines.count), dim3(index_threads), 0, stream,
-             static_cast<T *>(call.out->data), integers(call.index, 1),
-             static_cast<const T *>(call.src->data), lines, call.out->strides[call.dim],
-             call.out->shape[call.dim], call.index->strides[call.dim], call.src->strides[call.dim],
-             call.index->shape[call.dim], 1.0);
-  }
-  Space<2> all_;
-  Space<3> lines_;
-  RunCopy copy_;
-  Run run_;
+  Updates updates_;
 };
 
 // ---- masked_select: count per block, sum the counts, then each block knows where it writes --------------
