@@ -18,7 +18,7 @@ from infinicore.testing import known_failures, report
 from infinicore.testing.page import html_page
 from infinicore.testing.runner import run_isolated
 from infinicore.testing.suite import Check, Options, Outcome, Skip, Target, even, run
-from infinicore.testing.tolerance import distance
+from infinicore.testing.tolerance import Tolerance, distance
 
 NOTHING = Options("cpu", operators=(), tests=("stress",), iterations=1)
 DEATHS = """
@@ -164,10 +164,14 @@ def test_without_hypothesis_the_command_says_so(
 
 
 def test_distance() -> None:
+    exact = Tolerance(ulps=1.0)
     got = np.array([1.0, 2.0 + 2**-21, np.inf], np.float32)
-    assert distance(got, np.array([1.0, 2.0, 3.0]), "f32") == 2.0
-    assert distance(np.array([3]), np.array([4]), "i32") == 0.0
-    assert distance(np.array([1 + 2j], np.complex64), np.array([1 + (2 + 2**-22) * 1j]), "f32") == 1.0
+    assert distance(got, np.array([1.0, 2.0, 3.0]), exact, "f32") == 2.0
+    assert distance(np.array([3]), np.array([4]), exact, "i32") == 0.0
+    assert distance(np.array([1 + 2j], np.complex64), np.array([1 + (2 + 2**-22) * 1j]), exact, "f32") == 1.0
+    sums = np.array([2.0**-10, 1.0, 1.0, 1.0]), np.array([2.0**-10 + 2**-23, 1.0, 1.0, 1.0])
+    assert distance(sums[0].astype(np.float32), sums[1], exact, "f32") == 2.0**10
+    assert distance(sums[0].astype(np.float32), sums[1], Tolerance(atol=1e-6), "f32") == 2.0
 
 
 def test_the_page_says_what_the_report_says() -> None:

@@ -331,7 +331,7 @@ def check(
     assert not problems, f"{call} on {device}:\n  " + "\n  ".join(problems)
     dtypes = [call.slots[p.index].dtype for p in schema.outputs]
     errors = [
-        distance(got[p.index], array, PARTS.get(dtype, dtype))
+        distance(got[p.index], array, tolerances(schema.name, NAMES[dtype]), PARTS.get(dtype, dtype))
         for p, array, dtype in zip(schema.outputs, want, dtypes, strict=True)
     ]
     return max(errors)
