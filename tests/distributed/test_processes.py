@@ -377,7 +377,9 @@ def test_ctrl_c_ends_a_wait(processes: Any) -> None:
         say(second, "handled")
     assert first.communicate(timeout=60) == ("", "")
     out, err = second.communicate(timeout=60)
-    assert out.startswith("all_reduce: rank 0 ") and err == ""
+    # Rank 0 may have handed over all it had before it left: then rank 1 has its sum.
+    assert out == "" or out.startswith("all_reduce: rank 0 ")
+    assert err == ""
 
 
 def test_ctrl_c_ends_the_wait_for_a_rank_that_does_not_come(processes: Any) -> None:

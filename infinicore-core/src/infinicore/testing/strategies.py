@@ -12,8 +12,10 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
+from hypothesis import reject
 from hypothesis import strategies as st
 
+from infinicore.errors import DTypeError
 from infinicore.schema import (
     DTYPES,
     EMPTY,
@@ -463,7 +465,12 @@ def _completed(
         given = True
     if schema.count is not None:
         specs = counted(schema, slots, specs)
-    resolved = schema.resolve(specs)
+    try:
+        resolved = schema.resolve(specs)
+    except DTypeError:
+        if not asked:  # what is drawn freely is legal
+            raise
+        reject()  # a scalar does not take the dtypes that were asked for
     alias: dict[int, int] = {}
     for p in outs:
         own = resolved.specs[p.index]

@@ -231,6 +231,8 @@ def traits(call: DrawnCall) -> set[object]:
 
     found: set[object] = {("out is given", call.give_out), ("alias", *sorted(call.alias.items()))}
     for p, value in zip(call.schema.parameters, call.slots, strict=True):
+        if p.role == "out" and (p.index in call.alias or not call.give_out):
+            continue  # its layout is not the one drawn
         found.add((p.name, "absent", value is None))
         if p.kind in ("bool", "enum"):
             found.add((p.name, value))
