@@ -180,6 +180,7 @@ constexpr infini_runtime runtime = {
     nullptr,
     nullptr,
     nullptr,
+    nullptr,
 };
 
 infiniStatus_t open(const infini_host *core, int32_t *device_count) {
