@@ -57,15 +57,9 @@ __device__ inline void unpack(Vector<T, width> packed, compute_t<T> (&numbers)[w
 
 // `f` gets the values that are computed with; what it returns is stored as an O. The layout counts vectors,
 // of which a thread takes several a block apart: neighbouring threads touch neighbouring memory, and the
-// reads of all are under way before the first is waited for. Behind its end a thread reads the last vector
-// once more.
+// reads of all are under way before the first is waited for.
 
 constexpr unsigned strided_items = 4;  // per thread
-
-__device__ inline uint32_t item_index(uint32_t first, unsigned item, uint32_t count) {
-  const uint32_t index = first + item * blockDim.x;
-  return index < count ? index : count - 1;
-}
 
 template <int width, class F, class O, class A>
 static __global__ void unary_kernel(F f, O *out, const A *a, Layout<2> layout, uint32_t tail) {
@@ -74,7 +68,8 @@ static __global__ void unary_kernel(F f, O *out, const A *a, Layout<2> layout, u
   int64_t at[strided_items][2];
   INFINI_UNROLL
   for (unsigned i = 0; i < strided_items; ++i) {
-    layout.locate(item_index(first, i, layout.count), at[i]);
+    if (first + i * blockDim.x >= layout.count) break;
+    layout.locate(first + i * blockDim.x, at[i]);
     x[i] = as_vectors<width>(a)[at[i][1]];
   }
   INFINI_UNROLL
@@ -101,7 +96,8 @@ static __global__ void binary_kernel(F f, O *out, const A *a, const B *b, Layout
   int64_t at[strided_items][3];
   INFINI_UNROLL
   for (unsigned i = 0; i < strided_items; ++i) {
-    layout.locate(item_index(first, i, layout.count), at[i]);
+    if (first + i * blockDim.x >= layout.count) break;
+    layout.locate(first + i * blockDim.x, at[i]);
     x[i] = as_vectors<width>(a)[at[i][1]];
     y[i] = as_vectors<width>(b)[at[i][2]];
   }
