@@ -43,6 +43,31 @@ def test_rows_of_every_length(dtype: str, first: int, device: ic.device) -> None
             np.testing.assert_equal(back(ic.amax(on(device, x), 1)), x.max(1))
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32"])
+@pytest.mark.parametrize("shape", [(600, 2), (341, 3), (40000, 3), (2, 900, 7)])
+def test_first_extremum_of_few_columns(dtype: str, shape: tuple[int, ...], device: ic.device) -> None:
+    x = RANDOM.integers(2, 90, shape).astype(dtype)
+    some = x.reshape(-1, shape[-1])  # the last element counts, and of equal ones the first
+    some[-1, 0], some[[1, -2], 1] = 99, 1
+    for _ in range(2):
+        t = on(device, x)
+        np.testing.assert_equal(back(ic.argmax(t, -2)), x.argmax(-2))
+        np.testing.assert_equal(back(ic.argmin(t, -2)), x.argmin(-2))
+        largest, index = ic.max(t, -2)
+        np.testing.assert_equal(back(largest), x.max(-2))
+        np.testing.assert_equal(back(index), x.argmax(-2))
+        if dtype.startswith("float"):
+            some[[-3, -1], 1] = math.nan  # which is largest and smallest
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 19, 32])
+def test_first_of_short_rows_of_booleans(n: int, device: ic.device) -> None:
+    x = np.vstack([np.eye(n, dtype=bool), ~np.eye(n, dtype=bool), RANDOM.integers(0, 2, (50, n)) > 0])
+    np.testing.assert_equal(back(ic.argmax(on(device, x), 1)), x.argmax(1))
+    np.testing.assert_equal(back(ic.argmin(on(device, x), 1)), x.argmin(1))
+    np.testing.assert_equal(back(ic.max(on(device, x), 1)[0]), x.any(1))
+
+
 @pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, -2.0, 1e300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_odd_element_among_many(dtype: str, odd: float, device: ic.device) -> None:

@@ -1,6 +1,7 @@
 // argmax.cpp -- argmax, argmin, max and min: the first extremum along one dimension; a NaN is one of both.
-// Of a row the extremum is folded first, by blocks, and then looked for where it first appeared. Of columns
-// values become integers whose largest is the extremum, so that they and their indices are selected alike.
+// Of a row, or a few narrow columns, the extremum is folded first, by blocks, and then looked for where it
+// first appeared. Of many columns values become integers whose largest is the extremum, so that they and
+// their indices are selected alike.
 #include <infinicore/operators/argmax.h>
 #include <infinicore/operators/argmin.h>
 #include <infinicore/operators/max.h>
@@ -68,6 +69,9 @@ template <class S> struct Best {
   bool beaten_by(compute_t<typename S::T> other) const {
     return (S::kLargest ? other > value : other < value) || (other != other && value == value);
   }
+  bool is(compute_t<typename S::T> other) const {
+    return other == value || (other != other && value != value);
+  }
 };
 
 // Where the first of n <= kSearched numbers lies that equals value, or is a NaN as it is; there is one. All
@@ -122,10 +126,26 @@ template <class S> Best<S> best_of(const typename S::T *x, int64_t stride, int64
   return best;
 }
 
+// Where the first of n booleans lies that is `wanted`; 0 if none is.
+inline int64_t find_boolean(const uint8_t *x, int64_t n, bool wanted) {
+  const uint64_t others = wanted ? 0 : 0x0101010101010101;
+  int64_t i = 0;
+  for (uint64_t word; i + 8 <= n; i += 8) {
+    std::memcpy(&word, x + i, sizeof(word));
+    if (word != others) return i + __builtin_ctzll(word ^ others) / 8;  // little-endian: the first is lowest
+  }
+  for (; i < n; ++i)
+    if (x[i] == wanted) return i;
+  return 0;
+}
+
 struct Layout {
   Space<3> kept;           // input, indices, values
   int64_t extent, stride;  // of the dimension searched
-  bool columns, boolean;
+  bool boolean;
+  bool columns;  // are neighbours among the outputs searched together, not one after the other?
+  bool narrow;   // are they few, and is every row of them adjacent to the next?
+  bool words;    // are there short rows of adjacent booleans?
 
   // values may be absent.
   Layout(const infini_tensor &indices, const infini_tensor *values, const infini_tensor &input, int64_t dim,
@@ -144,6 +164,10 @@ struct Layout {
     columns = stride != 1 && kept.ndim > 0 && kept.strides[0][kept.ndim - 1] == 1 &&
               kept.shape[kept.ndim - 1] >= kNarrow;
     columns |= extent <= kShort && kept.ndim > 0 && kept.shape[kept.ndim - 1] >= kNarrow;
+    const int64_t neighbours = kept.ndim > 0 ? kept.shape[kept.ndim - 1] : 0;
+    narrow = !boolean && neighbours > 1 && neighbours < kNarrow && kept.strides[0][kept.ndim - 1] == 1 &&
+             stride == neighbours && extent * neighbours >= 2 * kAbreast;
+    words = boolean && stride == 1 && extent <= kShort;
   }
 };
 
@@ -225,6 +249,63 @@ void search_columns(const Layout &layout, const typename S::T *in, Results<typen
       });
 }
 
+// Fold adjacent rows of a few outputs, as many as fill a panel like one, and find what the totals say.
+template <class S>
+void search_narrow(const Layout &layout, const typename S::T *in, Results<typename S::T> out) {
+  using T = typename S::T;
+  using C = compute_t<T>;
+  const ExtremumFold<T, S::kLargest> fold;
+  Space<3> outer = layout.kept;
+  const Space<3>::Row row = outer.pop();
+  const int64_t width = row.extent, abreast = kAbreast / width, panel = abreast * width;
+  const int64_t tall = kColumnRun * abreast;  // rows of one segment
+  const int64_t groups = outer.numel(), segments = (layout.extent + tall - 1) / tall;
+  std::vector<C> found(static_cast<size_t>(groups * segments * width), fold.none());
+  const int64_t work = std::min(layout.extent, tall) * width;
+  parallel_for(0, groups * segments, std::max<int64_t>(kPiece / work, 1), [&](int64_t begin, int64_t end) {
+    alignas(64) C totals[kAbreast];
+    bool settled = false;  // by the segment before?
+    for (int64_t task = begin; task < end; ++task) {
+      if (settled && task % segments > 0) continue;
+      outer.for_each(task / segments, task / segments + 1, [&](const int64_t(&at)[3]) {
+        const int64_t from = task % segments * tall, count = std::min(tall, layout.extent - from);
+        const T *x = in + at[0] + from * width;
+        Space<1> panels, rest;
+        panels.append(count / abreast, {panel});
+        rest.append(1, {panel});
+        std::fill(totals, totals + kAbreast, fold.none());
+        fold.columns(panels, 0, count / abreast, x, 1, panel, totals);
+        if (const int64_t left = count % abreast * width)
+          fold.columns(rest, 0, 1, x + count / abreast * panel, 1, left, totals);
+        C *mine = &found[size_t(task * width)];
+        for (int64_t i = 0; i < panel; i += width) join_all(fold, mine, totals + i, width);
+        settled = std::all_of(mine, mine + width, [&](C total) { return fold.settled(total); });
+      });
+    }
+  });
+  const C *first = found.data();
+  outer.for_each(0, groups, [&](const int64_t(&at)[3]) {
+    for (int64_t i = 0; i < width; ++i) {
+      Best<S> best{first[i], 0};
+      for (int64_t s = 1; s < segments; ++s)
+        if (best.beaten_by(first[s * width + i])) best = {first[s * width + i], s * tall};
+      const T *x = in + at[0] + i;
+      while (!best.is(load(x[best.index * width]))) ++best.index;
+      out.put({0, at[1] + i * row.strides[1], at[2] + i * row.strides[2]}, x, width, best.index);
+    }
+    first += segments * width;
+  });
+}
+
+// Booleans, eight at a time.
+template <class S> void search_words(const Layout &layout, const uint8_t *in, Results<uint8_t> out) {
+  parallel_for(0, layout.kept.numel(), kPiece / kShort, [&](int64_t begin, int64_t end) {
+    layout.kept.for_each(begin, end, [&](const int64_t(&at)[3]) {
+      out.put(at, in + at[0], 1, find_boolean(in + at[0], layout.extent, S::kLargest));
+    });
+  });
+}
+
 template <bool kLargest> class Search {
   using Run = void (*)(const Layout &, const void *, int64_t *, void *);
   Layout layout_;
@@ -239,9 +320,11 @@ template <bool kLargest> class Search {
       using S = Sought<T, kLargest>;
       return [](const Layout &layout, const void *in, int64_t *indices, void *values) {
         // A column's index must fit its key.
-        bool columns = layout.columns && layout.extent <= std::numeric_limits<int32_t>::max();
-        (columns ? search_columns<S> : search_rows<S>)(layout, static_cast<const T *>(in),
-                                                       {indices, static_cast<T *>(values)});
+        const bool columns = layout.columns && layout.extent <= std::numeric_limits<int32_t>::max();
+        auto search = columns ? search_columns<S> : layout.narrow ? search_narrow<S> : search_rows<S>;
+        if constexpr (std::is_same_v<T, uint8_t>)
+          if (layout.words) search = search_words<S>;
+        search(layout, static_cast<const T *>(in), {indices, static_cast<T *>(values)});
       };
     };
     int64_t dtype = input.dtype;
