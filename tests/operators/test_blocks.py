@@ -68,13 +68,14 @@ def test_first_of_short_rows_of_booleans(n: int, device: ic.device) -> None:
     np.testing.assert_equal(back(ic.max(on(device, x), 1)[0]), x.any(1))
 
 
-@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, -2.0, 1e300])
+@pytest.mark.parametrize("odd", [math.nan, math.inf, -math.inf, 0.0, -0.0, 1e-310, 1e-40, -2.0, 1e300])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_odd_element_among_many(dtype: str, odd: float, device: ic.device) -> None:
     calls: list[tuple[Callable[..., ic.Tensor], Callable[..., np.ndarray]]] = [
         (ic.exp, np.exp),
         (ic.tanh, np.tanh),
         (lambda x: ic.pow(x, x), lambda x: np.power(x, x)),
+        (lambda x: ic.pow(x, on(device, np.full(1300, 0.75, dtype))), lambda x: np.power(x, 0.75)),
     ]
     x = RANDOM.uniform(0.5, 3, 1300).astype(dtype)
     tolerance = 1e-6 if dtype == "float32" else 1e-14

@@ -18,9 +18,9 @@ template <class C> [[gnu::always_inline]] inline C power_cases(C x, C y, C magni
   return (x == C(1)) | (y == C(0)) | ((x == C(-1)) & (b == infinity)) ? C(1) : result;
 }
 
-// Finite positive bases and exponents near 0: the result is a matter of arithmetic alone. (A NaN is not.)
+// Normal positive bases and exponents near 0: the result is a matter of arithmetic alone. (A NaN is not.)
 inline bool usual_power(float x, float y) {
-  return (x > 0.0f) & (x < HUGE_VALF) & (__builtin_fabsf(y) <= 6.0f);
+  return (x >= 0x1p-126f) & (x < HUGE_VALF) & (__builtin_fabsf(y) <= 6.0f);
 }
 inline bool usual_power(double x, double y) {
   return (x >= 0x1p-128) & (x <= 0x1p128) & (__builtin_fabs(y) <= 7.0);
@@ -28,11 +28,18 @@ inline bool usual_power(double x, double y) {
 
 // In double, where nothing that a float can be underflows or overflows, and 33 bits of the logarithm do.
 template <bool usual> [[gnu::always_inline]] inline float pow(float x, float y) {
-  const double a = usual ? x : __builtin_fabsf(x);
-  const uint64_t bits = bit_cast<uint64_t>(a);
-  const uint64_t raised = (bits - 0x3fe6a09e667f3bcd + (uint64_t(1023) << 52)) >> 52;
-  const double e = bit_cast<double>(raised | bit_cast<uint64_t>(0x1p52)) - (0x1p52 + 1023.0);
-  const double f = bit_cast<double>(bits - (raised << 52) + (uint64_t(1023) << 52)) - 1.0;
+  double a = 0, e, f;     // x is (1 + f) 2**e
+  if constexpr (usual) {  // a float with all its bits: taken apart in registers of twice as many
+    const uint32_t raised = bit_cast<uint32_t>(x) - 0x3f3504f3;
+    e = double(int32_t(raised) >> 23);
+    f = double(bit_cast<float>((raised & 0x7fffff) + 0x3f3504f3) - 1.0f);
+  } else {
+    a = __builtin_fabsf(x);
+    const uint64_t bits = bit_cast<uint64_t>(a);
+    const uint64_t raised = (bits - 0x3fe6a09e667f3bcd + (uint64_t(1023) << 52)) >> 52;
+    e = bit_cast<double>(raised | bit_cast<uint64_t>(0x1p52)) - (0x1p52 + 1023.0);
+    f = bit_cast<double>(bits - (raised << 52) + (uint64_t(1023) << 52)) - 1.0;
+  }
   // log2(1 + f) / f on [sqrt(1/2) - 1, sqrt(2) - 1]; in pairs of terms, since one chain leaves units idle
   const double f2 = f * f, f4 = f2 * f2;
   const double p0 = fma(f, -0x1.71547678f1f39p-1, 0x1.715476530458ep+0);
