@@ -129,6 +129,14 @@ template <class T> compute_t<T> rounded(double bound) {
     return load(from_float<T>(round_to_odd(bound)));
 }
 
+// A value of T back from float: there is nothing to round.
+template <class T> inline void narrow(compute_t<T> x, T &out) {
+  if constexpr (std::is_same_v<T, bfloat16>)
+    out.bits = uint16_t(bit_cast<uint32_t>(x) >> 16);
+  else
+    store(x, out);
+}
+
 template <class T> void keep_between(const void *context, void *out, const void *const *in, int64_t n) {
   const Bounds &bounds = *static_cast<const Bounds *>(context);
   const compute_t<T> low = rounded<T>(bounds.low), high = rounded<T>(bounds.high);
@@ -145,7 +153,7 @@ template <class T> void keep_between(const void *context, void *out, const void 
     }
   } else {
     INFINI_INDEPENDENT
-    for (int64_t i = 0; i < n; ++i) store(f(load(a[i]), low, high), target[i]);
+    for (int64_t i = 0; i < n; ++i) narrow(f(load(a[i]), low, high), target[i]);
   }
 }
 
