@@ -51,8 +51,9 @@ template <class Item> class Best {
     using U = order_bits_t<T>;
     const U flip = largest ? U(~U(0)) : U(0);
     U keys[kBlock];
+    const int64_t first = std::clamp(4 * k_, kShort, kBlock);  // few: all are kept, for want of a threshold
     for (int64_t at = begin, n; at < end; at += n) {
-      n = std::min(kBlock, end - at);
+      n = std::min(full_ ? kBlock : first, end - at);
       const T *from = row + at * stride;
       if (stride == 1)
         for (int64_t i = 0; i < n; ++i) keys[i] = order_bits(from[i]) ^ flip;
@@ -62,8 +63,14 @@ template <class Item> class Best {
         U least = keys[0];
         for (int64_t i = 1; i < n; ++i) least = keys[i] < least ? keys[i] : least;
         if (least >= threshold_) continue;
-        for (int64_t i = 0; i < n; ++i)
-          if (keys[i] < threshold_) add(make_item<Item>(keys[i], at + i));
+        if (count_ >= 2 * k_) thin_out();  // there is room for a block, and a lower threshold
+        const uint64_t threshold = threshold_;
+        Item *next = found_.data() + count_;
+        for (int64_t i = 0; i < n; ++i) {  // a branch would be taken as chance will have it
+          *next = make_item<Item>(keys[i], at + i);
+          next += keys[i] < threshold;
+        }
+        count_ = next - found_.data();
       } else {
         for (int64_t i = 0; i < n; ++i) add(make_item<Item>(keys[i], at + i));
         thin_out();
