@@ -6,7 +6,9 @@ A row is one call. ``numpy/ours`` and ``torch/ours`` are ratios of the least tim
 All three allocate their results. The body's are rounded to the dtype of the output, as running the operator
 without a kernel would do. ``--operators sum,exp`` measures those, ``--quick`` fewer dtypes and less long.
 ``--threads 1`` leaves our threads and PyTorch's at home, as NumPy does: the strictest comparison with it, and
-the steadiest on a machine that others use too.
+the steadiest on a machine that others use too. ``INFINICORE_CPU_ISA=x86_64_v3`` compares what a processor
+without AVX-512 would do only if the peers do without it as well: ``ATEN_CPU_CAPABILITY=avx2`` and, for NumPy
+2.4, ``NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"``.
 """
 
 from __future__ import annotations
