@@ -77,12 +77,13 @@ template <class S> struct Best {
 // Where the first of n <= kSearched numbers lies that equals value, or is a NaN as it is; there is one. All
 // are looked at, the last first, each lane keeping the last hit it met: leaving early would take longer.
 template <class C> int64_t find(const C *x, int64_t n, C value) {
-  typedef C Vector __attribute__((vector_size(64)));
+  typedef C Vector __attribute__((vector_size(vector_bytes)));
   using Number = std::conditional_t<
       sizeof(C) == 8, int64_t,
       std::conditional_t<sizeof(C) == 4, int32_t, std::conditional_t<sizeof(C) == 2, int16_t, int8_t>>>;
-  typedef Number Numbers __attribute__((vector_size(64)));  // of vectors: there are few, whatever C is
-  constexpr int64_t width = 64 / sizeof(C);
+  // Numbers of vectors: there are few, whatever C is.
+  typedef Number Numbers __attribute__((vector_size(vector_bytes)));
+  constexpr int64_t width = lanes<C>;
   int64_t at = 0;
   if (value == value) {
     const Vector wanted = value - Vector{};
