@@ -105,7 +105,7 @@ class Session:
 
     def tee(self, command: list[str], log: object, limit: float) -> int:
         """Run a command under a limit; 124 when it ran past it, 127 when there is none of that name."""
-        shell = ["timeout", "--kill-after=5", f"{max(limit, 1):.0f}", *command]
+        shell = ["timeout", "--kill-after=5", f"{max(limit, 0.1):.1f}", *command]
         with subprocess.Popen(
             shell,
             cwd=self.logs,

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 using namespace double_cuda;
 
@@ -224,7 +225,12 @@ bool release(void *memory) {
   const auto found = machine().memory_blocks.find(static_cast<char *>(memory));
   if (found == machine().memory_blocks.end()) return false;
   machine().used[found->second.second] -= found->second.first;
-  madvise(found->first, found->second.first, MADV_DONTNEED);
+  // Whole pages go back to the system; neighbours may live in the first and the last one.
+  const uintptr_t address = reinterpret_cast<uintptr_t>(found->first),
+                  page = uintptr_t(sysconf(_SC_PAGESIZE));
+  const uintptr_t begin = (address + page - 1) / page * page,
+                  end = (address + found->second.first) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_DONTNEED);
   machine().memory_blocks.erase(found);
   count("memory", -1);
   return true;
