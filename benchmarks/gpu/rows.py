@@ -137,26 +137,21 @@ def elementwise(s: Sizes) -> Iterator[Row]:
               lambda t, up, gate, o: t.nn.functional.silu(gate) * up, 3)  # fmt: skip
     yield row("cast to f32", 1, lambda a, o: ic.cast(a, out=o), lambda t, a, o: a.to(t.float32), 3, "float32")
     half = shape[0] // 2 + 1
-    yield Row(
-        "memory",
-        "swiglu of the halves of rows",
-        f"{half}x{2 * n}",
-        lambda m: [m.random(half, 2 * n), m.empty(half, n)],
-        lambda x, o: ic.swiglu(x.narrow(1, n, n), x.narrow(1, 0, n), out=o),
-        lambda t, x, o: t.nn.functional.silu(x[:, :n]) * x[:, n:],
-        2.0 * half * n * 3,
-        target=(COPY, 0.9),
-    )
-    yield Row(
-        "memory",
-        "silu_and_mul",
-        f"{half}x{2 * n}",
-        lambda m: [m.random(half, 2 * n), m.empty(half, n)],
-        lambda x, o: ic.silu_and_mul(x, o),
-        lambda t, x, o: t.nn.functional.silu(x[:, :n]) * x[:, n:],
-        2.0 * half * n * 3,
-        target=(COPY, 0.9),
-    )
+    halves: dict[str, Any] = {
+        "swiglu of the halves of rows": lambda x, o: ic.swiglu(x.narrow(1, n, n), x.narrow(1, 0, n), out=o),
+        "silu_and_mul": lambda x, o: ic.silu_and_mul(x, o),
+    }
+    for name, ours in halves.items():
+        yield Row(
+            "memory",
+            name,
+            f"{half}x{2 * n}",
+            lambda m: [m.random(half, 2 * n), m.empty(half, n)],
+            ours,
+            lambda t, x, o: t.nn.functional.silu(x[:, :n]) * x[:, n:],
+            2.0 * half * n * 3,
+            target=(COPY, 0.9),
+        )
     yield Row(
         "memory",
         "cast from f32",

@@ -140,16 +140,13 @@ class Target:
         from infinicore.testing.conformance import Launch
         from infinicore.testing.strategies import combinations
 
-        def rank(dtypes: dict[str, str]) -> int:
-            return sum(PREFERRED.index(d) if d in PREFERRED else len(PREFERRED) for d in dtypes.values())
-
         calls = list(self.drawn(name))
         for more in range(1, 4):
             if not min(map(even, calls)):
                 break
             calls += self.drawn(name, more)
         calls.sort(key=lambda call: (-even(call), elements(call)), reverse=True)
-        for dtypes in sorted(combinations(OPERATORS[name]), key=rank):
+        for dtypes in sorted(combinations(OPERATORS[name]), key=rarity):
             for call in calls:
                 call = dataclasses.replace(call.retyped(dtypes), give_out=True, alias={})
                 try:
@@ -160,6 +157,11 @@ class Target:
                     continue  # that it should have run is for the check of its results to say
                 return call
         raise Skip(f"no drawn call of {name} runs on {self.device}")
+
+
+def rarity(dtypes: dict[str, str]) -> int:
+    """Order combinations of dtypes: the usual ones first."""
+    return sum(PREFERRED.index(d) if d in PREFERRED else len(PREFERRED) for d in dtypes.values())
 
 
 def tensors_of(call: DrawnCall) -> list[DrawnTensor]:
