@@ -382,12 +382,15 @@ def test_ctrl_c_ends_a_wait(processes: Any) -> None:
     assert err == ""
 
 
-def test_ctrl_c_ends_the_wait_for_a_rank_that_does_not_come(processes: Any) -> None:
-    snippet = """
-        import signal
+@pytest.mark.parametrize("backend", ["cpu", "sim"])
+def test_ctrl_c_ends_the_wait_for_a_rank_that_does_not_come(processes: Any, backend: str) -> None:
+    snippet = f"""
+        import signal, infinicore.testing
+        infinicore.testing.enable_sim()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        identity = Communicator.unique_id("{backend}")
         print("ready", flush=True)
-        Communicator(size, rank, sys.argv[3].encode(), "cpu")
+        Communicator(size, rank, identity, "{backend}")
     """
     (process,) = processes.start(2, snippet, prologue=PLAIN, ranks=[0])
     assert process.stdout.readline() == "ready\n"

@@ -43,9 +43,6 @@ cdef class Backend:
 # The backend behind a device string (aliases resolved), not opened; unknown names raise.
 cdef Backend find_backend(str name)
 
-# A function that the backend's library exports beside its table; NULL where there is none.
-cdef void *exported(Backend backend, const char *name) except? NULL
-
 # The ready backend behind a device string; raises BackendUnavailable. "cuda" may be another vendor.
 cdef Backend resolve_backend(str name)
 

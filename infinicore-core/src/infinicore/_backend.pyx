@@ -8,7 +8,7 @@ from libc.stdio cimport fprintf, stderr
 from libc.stdlib cimport calloc
 from libc.string cimport memcpy, strcmp
 from infinicore.abi cimport *
-from infinicore._status cimport check, read_messages_of, take_message
+from infinicore._status cimport check, interrupted, read_messages_of, take_message
 from infinicore.registry cimport infini_entry, infini_listener, infini_registry_api
 
 import os
@@ -481,10 +481,6 @@ cdef void *symbol_of(str path, const char *name) except? NULL:
     return dlsym(handle, name)
 
 
-cdef void *exported(Backend backend, const char *name) except? NULL:
-    return NULL if backend.library is None else symbol_of(backend.library, name)
-
-
 cdef const infini_backend *open_library(str path) except? NULL:
     """The table of a plug-in library."""
     cdef void *function = symbol_of(path, "infinicore_backend")
@@ -503,6 +499,7 @@ cdef activated_function _activated = NULL
 cdef infini_listener LISTENER
 LISTENER.log = host_log
 LISTENER.activated = host_activated
+LISTENER.interrupted = interrupted
 
 
 cdef const infini_registry_api *registry() except NULL:

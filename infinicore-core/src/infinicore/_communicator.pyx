@@ -1,14 +1,12 @@
 # Communicator: one rank of a group of devices, over the collectives table of its backend.
 # Calls only enqueue on the current stream; tensors live until the stream is past them.
 cimport cython
-from cpython.exc cimport PyErr_Occurred
 from libc.stdint cimport int32_t, int64_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 
-from infinicore._backend cimport exported
 from infinicore._device cimport Context, as_device, current_stream
 from infinicore._graph cimport Recorder, recorder_for
-from infinicore._status cimport check
+from infinicore._status cimport check, settle, wait_begins
 from infinicore._tensor cimport (
     MAX_DIMS, Layout, Tensor, contiguous_layout, copy_into, empty_tensor)
 from infinicore.abi cimport (
@@ -30,62 +28,7 @@ _open = threading.local()
 cdef const infini_ccl *table_of(Context context) except NULL:
     if context.backend.ccl == NULL:
         raise OperatorNotSupported(f"{context.device}: backend {context.backend.name!r} has no collectives")
-    if context.backend.name == "cpu":
-        listen_to_signals(context)
     return context.backend.ccl
-
-
-# ---- Ctrl-C: calls of the cpu backend wait for other ranks ------------------------------------------------
-
-cdef extern from *:
-    """
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    /* Whether this thread is inside a call of ours: what ctypes calls must not leave an exception behind. */
-    static __thread int infini_waiting = 0;
-    static void infini_wait_begins(void) { infini_waiting = 1; }
-    static void infini_wait_ends(void) { infini_waiting = 0; }
-    /* Only the first thread runs handlers of signals; others may outlive the interpreter and its GIL. */
-    static int infini_handles_signals(void) { return infini_waiting && syscall(SYS_gettid) == getpid(); }
-    """
-    void wait_begins "infini_wait_begins"()
-    void wait_ends "infini_wait_ends"()
-    bint handles_signals "infini_handles_signals"() nogil
-
-cdef extern from "Python.h":
-    int raise_pending "PyErr_CheckSignals"() noexcept  # the exception stays set: settle() raises it
-
-ctypedef int32_t (*interrupted_function)() noexcept nogil
-ctypedef void (*listen_function)(interrupted_function ask) noexcept nogil
-cdef bint _listens = False
-
-
-cdef int32_t interrupted() noexcept nogil:
-    """Run the handlers of signals that have come; 1 where one raised, as that of Ctrl-C does."""
-    if not handles_signals():
-        return 0
-    with gil:
-        return raise_pending() != 0
-
-
-cdef int listen_to_signals(Context context) except -1:
-    """Have waiting ranks ask `interrupted` now and then."""
-    global _listens
-    cdef void *listen
-    if not _listens:
-        listen = exported(context.backend, "infinicore_cpu_interrupted")
-        if listen != NULL:
-            (<listen_function>listen)(interrupted)
-        _listens = True
-    return 0
-
-
-cdef int settle(infiniStatus_t status, str function) except -1:
-    """Raise what came of a call that may have waited: an exception of a signal's handler comes first."""
-    wait_ends()
-    if status != INFINI_STATUS_SUCCESS and (PyErr_Occurred() != NULL or raise_pending() != 0):
-        return -1
-    return check(status, function)
 
 
 cdef int reduction(object op, str function) except -1:

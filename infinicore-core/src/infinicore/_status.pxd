@@ -1,4 +1,5 @@
 # Status codes of the ABI and the one place that turns them into exceptions.
+from libc.stdint cimport int32_t
 from infinicore.abi cimport infiniStatus_t
 from infinicore.registry cimport infini_registry_api
 
@@ -14,3 +15,11 @@ cdef const char *last_message() noexcept nogil
 
 # This thread's message if it belongs to `status` (else ""), once.
 cdef str take_message(infiniStatus_t status)
+
+# Around a call that may wait for others: wait_begins() before it, settle() for check() after it. In between,
+# a plug-in that asks host->interrupted runs the handlers of signals, and settle() raises what they raised.
+cdef void wait_begins() noexcept
+cdef int settle(infiniStatus_t status, object where) except -1
+
+# The host's service: 1 where a handler raised, as that of Ctrl-C does.
+cdef int32_t interrupted() noexcept nogil

@@ -2,6 +2,8 @@
 # turns a code into an exception.
 """Status codes and the thread's last error message."""
 
+from cpython.exc cimport PyErr_Occurred
+from libc.stdint cimport int32_t
 from infinicore.abi cimport *
 from infinicore.registry cimport infini_registry_api
 
@@ -68,3 +70,40 @@ cdef int check(infiniStatus_t status, object where=None) except -1:
         text = text or default
     # A kernel's message may open with the operator's name already: C programs read it as it is.
     raise exception(text if where is None or text.startswith(f"{where}: ") else f"{where}: {text}")
+
+
+# ---- Ctrl-C, for calls that wait for others --------------------------------------------------------------
+
+cdef extern from *:
+    """
+    #include <sys/syscall.h>
+    #include <unistd.h>
+    /* Whether this thread is inside a call of ours: what ctypes calls must not leave an exception behind. */
+    static __thread int infini_waiting = 0;
+    static void infini_wait(int begins) { infini_waiting = begins; }
+    /* Only the first thread runs handlers of signals; others may outlive the interpreter and its GIL. */
+    static int infini_handles_signals(void) { return infini_waiting && syscall(SYS_gettid) == getpid(); }
+    """
+    void set_waiting "infini_wait"(int)
+    bint handles_signals "infini_handles_signals"() nogil
+
+cdef extern from "Python.h":
+    int raise_pending "PyErr_CheckSignals"() noexcept  # the exception stays set: settle() raises it
+
+
+cdef int32_t interrupted() noexcept nogil:
+    if not handles_signals():
+        return 0
+    with gil:
+        return raise_pending() != 0
+
+
+cdef void wait_begins() noexcept:
+    set_waiting(True)
+
+
+cdef int settle(infiniStatus_t status, object where) except -1:
+    set_waiting(False)
+    if PyErr_Occurred() != NULL or status != INFINI_STATUS_SUCCESS and raise_pending() != 0:
+        return -1
+    return check(status, where)

@@ -114,6 +114,7 @@ cdef extern from "infinicore/abi.h" nogil:
         void (*trail)(const char *what, const char *where, const char *result) noexcept nogil
         const infini_backend *(*backend)(const char *name) noexcept nogil
         const char *(*message)() noexcept nogil
+        int32_t (*interrupted)() noexcept nogil
 
     ctypedef struct infini_device_info:
         infini_header header

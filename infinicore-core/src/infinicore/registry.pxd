@@ -9,6 +9,7 @@ cdef extern from "registry.h" nogil:
     ctypedef struct infini_listener:
         void (*log)(int32_t, const char *) noexcept nogil
         void (*activated)(const infini_entry *, int32_t) noexcept nogil
+        int32_t (*interrupted)() noexcept nogil
 
     ctypedef struct infini_registry_api:
         const infini_host *host

@@ -105,6 +105,11 @@ void host_log(int32_t level, const char *text) {
     std::fprintf(stderr, "infinicore: %s\n", text);
 }
 
+int32_t host_interrupted() {
+  const infini_listener *to = listener.load();
+  return to != nullptr && to->interrupted != nullptr ? to->interrupted() : 0;
+}
+
 // ---- state
 // -------------------------------------------------------------------------------------------------
 
@@ -137,7 +142,8 @@ const infini_host services = {INFINI_HEADER(infini_host),
                               host_log,
                               host_trail,
                               host_backend,
-                              []() -> const char * { return message; }};
+                              []() -> const char * { return message; },
+                              host_interrupted};
 
 // ---- names and numbers
 // -------------------------------------------------------------------------------------

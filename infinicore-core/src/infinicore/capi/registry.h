@@ -18,6 +18,8 @@ typedef struct infini_listener {
   /* The C API chose a device of `entry` on this thread, behind the back of whoever remembers another one;
    * -1 where that failed and nobody knows which one is active. */
   void (*activated)(const infini_entry *entry, int32_t device);
+  /* infini_host.interrupted, for calls of Python's. */
+  int32_t (*interrupted)(void);
 } infini_listener;
 
 typedef struct infini_registry_api {

@@ -63,9 +63,6 @@ constexpr uint64_t kLine = 64, kPage = 4096;
 constexpr int kSpins = 400, kYields = 40;
 constexpr auto kPulse = std::chrono::milliseconds(50);
 
-// Whether the thread that asks should wait no longer; NULL where nobody can say, as in a C program.
-std::atomic<int32_t (*)()> interrupted = nullptr;
-
 void fold(const char *const *sources, int64_t ranks, char *target, uint64_t count, int32_t dtype,
           infinicclReduceOp_t op) {
   using Fold = void (*)(const char *const *, int64_t, char *, int64_t, int32_t, infinicclReduceOp_t);
@@ -373,8 +370,7 @@ class Communicator {
       const auto now = Clock::now();
       if (now < pulse) continue;
       pulse = now + kPulse;
-      if (const auto ask = interrupted.load(); ask != nullptr && ask() != 0)
-        break_off(what, INFINI_STATUS_PEER_FAILED, rank, "was interrupted");
+      if (interrupted()) break_off(what, INFINI_STATUS_PEER_FAILED, rank, "was interrupted");
       const std::string end = end_of(peer);
       if (missing() != peer) continue;  // it came just before it went
       if (!end.empty()) break_off(what, INFINI_STATUS_PEER_FAILED, peer, end);
@@ -1120,9 +1116,3 @@ const infini_ccl collectives = {
 };
 
 }  // namespace infini::cpu
-
-// Says whether a wait should end. For core's Python alone, and no part of the plug-in ABI: Ctrl-C reaches
-// Python only where the thread that waits asks for it.
-extern "C" INFINI_EXPORT void infinicore_cpu_interrupted(int32_t (*ask)(void)) {
-  infini::cpu::interrupted = ask;
-}

@@ -92,6 +92,10 @@ typedef struct infini_host {
   const struct infini_backend *(*backend)(const char *name);
   /* What fail() last stored on this thread; valid until the next fail() on it. Since 1.1. */
   const char *(*message)(void);
+  /* 1 where this thread's caller gave up waiting (Ctrl-C), else 0. What waits for others asks now and then,
+   * on the thread that it was called on, and returns a failure; the caller then hears of Ctrl-C instead.
+   * Since 1.2. */
+  int32_t (*interrupted)(void);
 } infini_host;
 
 /* ---- runtime --------------------------------------------------------------- */

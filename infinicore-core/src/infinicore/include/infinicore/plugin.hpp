@@ -27,6 +27,11 @@ struct Error : std::runtime_error {
 // Set by the plug-in's open(); valid from then on.
 inline const infini_host *host = nullptr;
 
+// Whether the caller of this thread's call gave up waiting; for loops that wait for others.
+inline bool interrupted() {
+  return INFINI_HAS(infini_host, host, interrupted) && host->interrupted() != 0;
+}
+
 // Run body, turning every exception into a status with a message.
 template <class Body> infiniStatus_t guard(Body &&body) noexcept {
   try {

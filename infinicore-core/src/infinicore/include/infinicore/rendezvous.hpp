@@ -234,6 +234,8 @@ inline void take(const infini_unique_id &id, int32_t ranks, void *content, size_
       if (host && host.send_all(&request, sizeof request, soon) && host.receive_all(content, size, soon))
         return;
     }
+    if (interrupted())
+      throw Error(INFINI_STATUS_TIMEOUT, "init_rank: the wait for the first rank was interrupted");
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   } while (detail::Clock::now() < deadline);
   throw Error(INFINI_STATUS_TIMEOUT, "init_rank: the rank that made the unique id does not answer at port " +

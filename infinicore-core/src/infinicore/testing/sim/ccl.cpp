@@ -157,9 +157,18 @@ class Clique {
 
   void await_all(int32_t rank) {
     std::unique_lock<std::mutex> lock(mutex);
-    if (!changed.wait_for(lock, patience(), [&] { return present == ranks || broken; })) {
-      const Error error(INFINI_STATUS_TIMEOUT, "init_rank: " + std::to_string(present) + " of " +
-                                                   std::to_string(ranks) + " ranks came within " + seconds());
+    const auto deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(patience());
+    while (
+        !changed.wait_for(lock, std::chrono::milliseconds(50), [&] { return present == ranks || broken; })) {
+      lock.unlock();  // a handler of a signal may run, and do anything
+      const bool gave_up = interrupted();
+      lock.lock();
+      if (present == ranks || broken || (!gave_up && Clock::now() < deadline)) continue;
+      const Error error(
+          gave_up ? INFINI_STATUS_PEER_FAILED : INFINI_STATUS_TIMEOUT,
+          "init_rank: " + std::to_string(present) + " of " + std::to_string(ranks) +
+              (gave_up ? " ranks had come when rank " + std::to_string(rank) + " was interrupted"
+                       : " ranks came within " + seconds()));
       break_off(error, rank);
       throw error;
     }
