@@ -385,8 +385,9 @@ def test_ctrl_c_ends_a_wait(processes: Any) -> None:
 @pytest.mark.parametrize("backend", ["cpu", "sim"])
 def test_ctrl_c_ends_the_wait_for_a_rank_that_does_not_come(processes: Any, backend: str) -> None:
     snippet = f"""
-        import signal, infinicore.testing
-        infinicore.testing.enable_sim()
+        import signal
+        from infinicore.testing import sim
+        sim.enable()
         signal.signal(signal.SIGINT, signal.default_int_handler)
         identity = Communicator.unique_id("{backend}")
         print("ready", flush=True)

@@ -17,6 +17,7 @@
 #include "shared_memory.hpp"
 #include "stream.hpp"
 
+#include <infinicore/timeout.hpp>
 #include <sched.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -77,24 +78,9 @@ void fold(const char *const *sources, int64_t ranks, char *target, uint64_t coun
   if (count > 0) chosen(sources, ranks, target, int64_t(count), dtype, op);
 }
 
-// Seconds that a rank waits for one that is alive and does not come.
-Clock::duration patience() {
-  static const double seconds = [] {
-    const char *text = std::getenv("INFINICORE_CCL_TIMEOUT");
-    if (text == nullptr || *text == '\0') return 600.0;
-    char *end = nullptr;
-    const double value = std::strtod(text, &end);
-    if (*end != '\0' || !(value > 0) || value > 1e8)
-      throw Error(INFINI_STATUS_BAD_PARAM, "INFINICORE_CCL_TIMEOUT is '" + std::string(text) +
-                                               "': expected a positive number of seconds");
-    return value;
-  }();
-  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
-}
-
-std::string patience_text() {
+std::string timeout_text() {
   char text[32];
-  std::snprintf(text, sizeof(text), "%g s", std::chrono::duration<double>(patience()).count());
+  std::snprintf(text, sizeof(text), "%g s", std::chrono::duration<double>(ccl_timeout()).count());
   return text;
 }
 
@@ -357,7 +343,7 @@ class Communicator {
     }
     Seat &own = seat_of(rank);
     uint64_t seen = moved;
-    auto deadline = Clock::now() + patience(), pulse = Clock::now() + kPulse;
+    auto deadline = Clock::now() + ccl_timeout(), pulse = Clock::now() + kPulse;
     for (;;) {
       const uint32_t bell = own.bell.load();
       own.asleep.store(1);
@@ -374,9 +360,9 @@ class Communicator {
       const std::string end = end_of(peer);
       if (missing() != peer) continue;  // it came just before it went
       if (!end.empty()) break_off(what, INFINI_STATUS_PEER_FAILED, peer, end);
-      if (std::exchange(seen, moved) != moved) deadline = now + patience();
+      if (std::exchange(seen, moved) != moved) deadline = now + ccl_timeout();
       if (now > deadline)
-        break_off(what, INFINI_STATUS_TIMEOUT, peer, "did not come within " + patience_text());
+        break_off(what, INFINI_STATUS_TIMEOUT, peer, "did not come within " + timeout_text());
     }
   }
 

@@ -29,7 +29,7 @@ inline const infini_host *host = nullptr;
 
 // Whether the caller of this thread's call gave up waiting; for loops that wait for others.
 inline bool interrupted() {
-  return INFINI_HAS(infini_host, host, interrupted) && host->interrupted() != 0;
+  return host != nullptr && INFINI_HAS(infini_host, host, interrupted) && host->interrupted() != 0;
 }
 
 // Run body, turning every exception into a status with a message.

@@ -7,7 +7,7 @@
 //   init_rank:  HcclRootInfo info;
 //               infini::rendezvous::take(*id, ranks, &info, sizeof info);
 #pragma once
-#include "plugin.hpp"
+#include "timeout.hpp"
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
@@ -21,7 +21,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <cstdlib>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -50,14 +49,6 @@ struct Request {
   char token[16];
   int32_t ranks;
 };
-
-// INFINICORE_CCL_TIMEOUT, as the ranks of the cpu backend wait for each other.
-inline Clock::duration patience() {
-  const char *text = std::getenv("INFINICORE_CCL_TIMEOUT");
-  const double seconds = text != nullptr ? std::strtod(text, nullptr) : 0;
-  return std::chrono::duration_cast<Clock::duration>(
-      std::chrono::duration<double>(seconds > 0 ? seconds : 600));
-}
 
 class Socket {
   int file_;
@@ -208,7 +199,7 @@ inline infini_unique_id offer(const void *content, size_t size) {
     if (ticket.addresses < std::size(ticket.address)) ticket.address[ticket.addresses++] = address;
   const auto bytes = static_cast<const char *>(content);
   std::thread(detail::serve, std::move(door), std::vector<char>(ticket.token, std::end(ticket.token)),
-              std::vector<char>(bytes, bytes + size), detail::Clock::now() + detail::patience())
+              std::vector<char>(bytes, bytes + size), detail::Clock::now() + ccl_timeout())
       .detach();
   infini_unique_id id = {};
   id.size = sizeof ticket;
@@ -225,7 +216,7 @@ inline void take(const infini_unique_id &id, int32_t ranks, void *content, size_
     throw Error(INFINI_STATUS_BAD_PARAM, "init_rank: the unique id was not made by this backend");
   detail::Request request = {{}, ranks};
   std::memcpy(request.token, ticket.token, sizeof request.token);
-  const auto deadline = detail::Clock::now() + detail::patience();
+  const auto deadline = detail::Clock::now() + ccl_timeout();
   do {
     for (int i = 0; i < ticket.addresses; ++i) {
       // An address may lead nowhere: the next one is tried soon, and this one again later.
