@@ -77,7 +77,8 @@ void Product::run(const Operands &operands, void *workspace, infinirtStream_t st
   const bool own = adds_bias(problem_) || problem_.scaled != 0;  // addresses that are part of a description
   const Description described = own ? describe(operands) : Description();
   const lt::Description description = own ? described.get() : description_.get();
-  const auto &chosen = algorithm(bucket_of({operands.a, operands.b, operands.c}), description,
+  const void *bias = adds_bias(problem_) ? operands.bias : nullptr;  // read in vectors, too
+  const auto &chosen = algorithm(bucket_of({operands.a, operands.b, operands.c, bias}), description,
                                  static_cast<int64_t>(workspace_bytes_));
   const Factor alpha(scale_type(problem_), operands.alpha), beta(scale_type(problem_), operands.beta);
   lt::check(lt::library().Matmul(handle_, description, &alpha, operands.a, a_.get(), operands.b, b_.get(),

@@ -28,6 +28,11 @@ simt::Range find_memory(uintptr_t address) {
 }  // namespace
 
 void enqueue(Stream stream, simt::Launch launch) {
+  try {
+    simt::check(launch);  // CUDA refuses at once, too
+  } catch (const simt::Error &error) {
+    throw Error(INFINI_STATUS_INTERNAL_ERROR, std::string("a kernel was not launched: ") + error.what());
+  }
   const auto run = [](void *kernel) -> int {
     try {
       simt::set_device_memory(find_memory);

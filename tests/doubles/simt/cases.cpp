@@ -8,6 +8,10 @@
 
 #include "dialect.hpp"
 
+// Tests choose how large blocks are.
+#undef __global__
+#define __global__ __launch_bounds__(simt::max_threads)
+
 namespace infini::cudalike {
 
 void enqueue(Stream, simt::Launch launch) {
@@ -224,6 +228,18 @@ __global__ void local_memory(int *out) {
   out[threadIdx.x] = shared[0][threadIdx.x % 4];  // of another thread
 }
 
+struct alignas(16) Four {
+  int items[4];
+};
+__global__ void misaligned_vector(int *out) {
+  *reinterpret_cast<Four *>(out + 2) = {};  // from its second half on
+}
+
+// Four, of whose addresses at least one is no multiple of 1024.
+template <int> void __launch_bounds__(32) one_warp(int *out) {
+  out[threadIdx.x] = 1;
+}
+
 const std::map<std::string, void (*)(int *)> kernels = {
     {"neighbour", neighbour<true>},
     {"no_barrier", neighbour<false>},
@@ -263,6 +279,11 @@ const std::map<std::string, void (*)(int *)> kernels = {
     {"beyond_allocation", beyond_allocation},
     {"host_memory", host_memory},
     {"local_memory", local_memory},
+    {"misaligned_vector", misaligned_vector},
+    {"one_warp_0", one_warp<0>},
+    {"one_warp_1", one_warp<1>},
+    {"one_warp_2", one_warp<2>},
+    {"one_warp_3", one_warp<3>},
 };
 
 // What the running case may write.
@@ -315,6 +336,16 @@ __attribute__((visibility("default"))) int cut(const int64_t *shape, int ndim, i
     std::memcpy(parts[count++], found, sizeof(found));
   }
   return count;
+}
+
+// The parts of `count` elements that blocks take in chunks, their beginnings and ends one after the other.
+__attribute__((visibility("default"))) void stretches(uint32_t count, uint32_t chunk, uint32_t blocks,
+                                                      uint32_t *bounds) {
+  for (uint32_t block = 0; block < blocks; ++block) {
+    const auto part = infini::cudalike::stretch(block, chunk, count);
+    bounds[2 * block] = part.begin;
+    bounds[2 * block + 1] = part.end;
+  }
 }
 
 __attribute__((visibility("default"))) unsigned lanes(void) {

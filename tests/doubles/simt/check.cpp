@@ -1,6 +1,7 @@
 // simt/check.cpp -- what kernels that are compiled with -fsanitize=thread touch: data races within a block
-// and between blocks, and accesses out of bounds. The compiler calls __tsan_read4(address) before it reads
-// four bytes, and so on; libtsan is not linked, these functions are here instead.
+// and between blocks, accesses out of bounds, and vectors that do not begin at a multiple of their size. The
+// compiler calls __tsan_read4(address) before it reads four bytes, and so on; libtsan is not linked, these
+// functions are here instead.
 //
 // Each four bytes have a shadow: who wrote them last, and two of those who read them since. Two are enough: a
 // later writer races with one of them if it races with any. Bytes of a word that are used apart get a shadow
@@ -45,7 +46,7 @@ using Page = std::array<Word, page_bytes / 4>;
 
 // Of the first access that is wrong.
 struct Fault {
-  enum What { none, race, out_of_bounds, foreign_stack } what = none;
+  enum What { none, race, out_of_bounds, foreign_stack, misaligned } what = none;
   Stamp mine, theirs;
   uint32_t block;
   uintptr_t address;
@@ -157,7 +158,9 @@ const Stamp *judge_word(Word &word, unsigned begin, unsigned bytes, const Stamp 
   return nullptr;
 }
 
-void access(const void *memory, size_t bytes, Kind kind, const void *frame, const void *code) {
+// A number of bytes that one instruction moves begins at a multiple of that number, or a device stops.
+void access(const void *memory, size_t bytes, size_t alignment, Kind kind, const void *frame,
+            const void *code) {
   if (!within(number(frame), stack_area.begin, stack_area.bytes)) return;  // the host's code
   if (!now.watched || bytes == 0) return;
   const uintptr_t address = number(memory);
@@ -167,6 +170,7 @@ void access(const void *memory, size_t bytes, Kind kind, const void *frame, cons
     if (!within(address, own_stack(), stack_bytes)) stop_with(Fault::foreign_stack, mine, {}, address, bytes);
     return;
   }
+  if (address % alignment != 0) stop_with(Fault::misaligned, mine, {}, address, bytes);
   uint32_t first = now.launch;
   if (within(address, number(shared_area), shared_area_bytes)) {
     const size_t offset = address - number(shared_area);
@@ -263,6 +267,8 @@ std::string fault_text() {
   const std::string where = " (" + place_of(fault.mine) + ")";
   if (fault.what == Fault::foreign_stack)
     return "out of bounds in " + kernel + ": " + thread + "another thread's local memory" + where;
+  if (fault.what == Fault::misaligned)
+    return "misaligned in " + kernel + ": " + thread + memory_of(fault) + where;
   if (fault.what == Fault::out_of_bounds)
     return "out of bounds in " + kernel + ": " + thread + memory_of(fault) + where;
   const Stamp &theirs = fault.theirs;
@@ -276,7 +282,7 @@ std::string fault_text() {
 }
 
 void note_atomic(const void *memory, size_t bytes, const void *code) {
-  access(memory, bytes, Kind::atomic, __builtin_frame_address(0), code);
+  access(memory, bytes, bytes, Kind::atomic, __builtin_frame_address(0), code);
 }
 
 }  // namespace simt
@@ -285,23 +291,24 @@ void note_atomic(const void *memory, size_t bytes, const void *code) {
 
 extern "C" {
 
-#define ACCESS(name, parameters, bytes, kind)                                                               \
-  void name parameters;                                                                                     \
-  void name parameters {                                                                                    \
-    simt::access(memory, bytes, simt::Kind::kind, __builtin_frame_address(0), __builtin_return_address(0)); \
+#define ACCESS(name, parameters, bytes, alignment, kind)                                 \
+  void name parameters;                                                                  \
+  void name parameters {                                                                 \
+    simt::access(memory, bytes, alignment, simt::Kind::kind, __builtin_frame_address(0), \
+                 __builtin_return_address(0));                                           \
   }
-ACCESS(__tsan_read1, (void *memory), 1, read)
-ACCESS(__tsan_read2, (void *memory), 2, read)
-ACCESS(__tsan_read4, (void *memory), 4, read)
-ACCESS(__tsan_read8, (void *memory), 8, read)
-ACCESS(__tsan_read16, (void *memory), 16, read)
-ACCESS(__tsan_read_range, (void *memory, size_t bytes), bytes, read)
-ACCESS(__tsan_write1, (void *memory), 1, write)
-ACCESS(__tsan_write2, (void *memory), 2, write)
-ACCESS(__tsan_write4, (void *memory), 4, write)
-ACCESS(__tsan_write8, (void *memory), 8, write)
-ACCESS(__tsan_write16, (void *memory), 16, write)
-ACCESS(__tsan_write_range, (void *memory, size_t bytes), bytes, write)
+ACCESS(__tsan_read1, (void *memory), 1, 1, read)
+ACCESS(__tsan_read2, (void *memory), 2, 2, read)
+ACCESS(__tsan_read4, (void *memory), 4, 4, read)
+ACCESS(__tsan_read8, (void *memory), 8, 8, read)
+ACCESS(__tsan_read16, (void *memory), 16, 16, read)
+ACCESS(__tsan_read_range, (void *memory, size_t bytes), bytes, 1, read)
+ACCESS(__tsan_write1, (void *memory), 1, 1, write)
+ACCESS(__tsan_write2, (void *memory), 2, 2, write)
+ACCESS(__tsan_write4, (void *memory), 4, 4, write)
+ACCESS(__tsan_write8, (void *memory), 8, 8, write)
+ACCESS(__tsan_write16, (void *memory), 16, 16, write)
+ACCESS(__tsan_write_range, (void *memory, size_t bytes), bytes, 1, write)
 #undef ACCESS
 
 void __tsan_init(void);

@@ -36,8 +36,8 @@ inline uint32_t shared_address(const void *shared) {
 inline void *shared_memory() {
   return simt::dynamic_shared();
 }
-template <class... P> void allow_shared(void (*)(P...), size_t bytes) {
-  simt::allow_shared(bytes);
+template <class... P> void allow_shared(void (*kernel)(P...), size_t bytes) {
+  simt::allow_shared(reinterpret_cast<const void *>(kernel), bytes);
 }
 
 template <int> void keep_registers() {}

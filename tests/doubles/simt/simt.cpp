@@ -201,9 +201,11 @@ uint32_t intervals;  // that have begun, of all launches
 // The memory of the running block.
 constexpr size_t between_arrays = 64;
 std::vector<Placed> arrays;
-size_t allowed_shared_bytes = max_shared_bytes;
-size_t shared_bytes, shared_end;          // without and with the room between arrays
-uint8_t array_of[shared_area_bytes / 4];  // of each four bytes, its number in `arrays` from 1 on
+std::mutex asked_for;
+std::map<const void *, size_t> shared_bytes_of;  // kernels that asked for more than any has
+size_t allowed_shared_bytes;                     // of the running one
+size_t shared_bytes, shared_end;                 // without and with the room between arrays
+uint8_t array_of[shared_area_bytes / 4];         // of each four bytes, its number in `arrays` from 1 on
 
 std::string place(const char *file, int line) {
   const std::string path = file;
@@ -212,6 +214,16 @@ std::string place(const char *file, int line) {
 
 std::string name_of(const dim3 &at) {
   return "(" + std::to_string(at.x) + ", " + std::to_string(at.y) + ", " + std::to_string(at.z) + ")";
+}
+
+uint64_t threads_of(const dim3 &block) {
+  return uint64_t(block.x) * block.y * block.z;
+}
+
+size_t shared_bytes_for(const Launch &launch) {
+  const std::lock_guard<std::mutex> lock(asked_for);
+  const auto found = shared_bytes_of.find(launch.kernel.function);
+  return found == shared_bytes_of.end() ? max_shared_bytes : std::max(found->second, max_shared_bytes);
 }
 
 void enter(unsigned thread) {
@@ -474,9 +486,9 @@ void wait_until(bool (*ready)(void *), void *what, const char *file, int line) {
   mine.ready = nullptr;
 }
 
-void allow_shared(size_t bytes) {
-  const std::lock_guard<std::mutex> lock(one_launch);
-  allowed_shared_bytes = std::max(allowed_shared_bytes, std::min(bytes, most_shared_bytes));
+void allow_shared(const void *function, size_t bytes) {
+  const std::lock_guard<std::mutex> lock(asked_for);
+  shared_bytes_of[function] = std::min(bytes, most_shared_bytes);
 }
 
 void set_order(Order order) {
@@ -506,20 +518,31 @@ void warp_barrier(const char *file, int line) {
   meet(0, 0, true, file, line);
 }
 
-void run(const Launch &launch) {
+void check(const Launch &launch) {
   const dim3 grid = launch.grid, block = launch.block;
-  const size_t dynamic_shared_bytes = launch.dynamic_shared_bytes;
-  const uint64_t per_block = uint64_t(block.x) * block.y * block.z;
+  const uint64_t per_block = threads_of(block);
   if (per_block == 0 || per_block > max_threads || grid.x == 0 || grid.y == 0 || grid.z == 0 ||
       grid.x > 0x7fffffffu || grid.y > 65535 || grid.z > 65535 || block.z > 64)
     throw Error("simt: a grid of " + name_of(grid) + " blocks of " + name_of(block) +
                 " threads is outside what devices run");
-  if (dynamic_shared_bytes > allowed_shared_bytes)
-    throw Error("simt: " + std::to_string(dynamic_shared_bytes) +
-                " bytes of shared memory, but a block has " + std::to_string(allowed_shared_bytes));
+  const uintptr_t address = reinterpret_cast<uintptr_t>(launch.kernel.function);
+  if (const uintptr_t bounds = address & (0 - address); per_block > bounds)
+    throw Error("simt: blocks of " + std::to_string(per_block) +
+                " threads, but no __launch_bounds__ of the kernel keep registers for so many");
+  if (launch.dynamic_shared_bytes > shared_bytes_for(launch))
+    throw Error("simt: " + std::to_string(launch.dynamic_shared_bytes) +
+                " bytes of shared memory, but a block has " + std::to_string(shared_bytes_for(launch)));
   if (launch.warp_width < 1 || launch.warp_width > max_lanes)
     throw Error("simt: warps of " + std::to_string(launch.warp_width) + " lanes");
+}
+
+void run(const Launch &launch) {
+  check(launch);
+  const dim3 grid = launch.grid, block = launch.block;
+  const size_t dynamic_shared_bytes = launch.dynamic_shared_bytes;
+  const uint64_t per_block = threads_of(block);
   const std::lock_guard<std::mutex> lock(one_launch);
+  allowed_shared_bytes = shared_bytes_for(launch);
   now.kernel = &launch.kernel;
   now.launch = intervals + 1;
   now.width = launch.warp_width;

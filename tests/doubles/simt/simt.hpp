@@ -18,12 +18,21 @@ struct dim3 {
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __launch_bounds__(...)
+// How many threads a kernel's blocks may have is kept where its address shows it. The compiler of a device
+// leaves a kernel with these bounds so many registers that the block fits, and any other as many as it likes.
+#define __launch_bounds__(...) __attribute__((aligned(::simt::power_of_two(__VA_ARGS__))))
 
 namespace simt {
 
+constexpr unsigned power_of_two(unsigned least, unsigned = 1) {
+  unsigned power = 1;
+  while (power < least) power *= 2;
+  return power;
+}
+
 // A kernel that would hang or be undefined on a device: threads of a block that wait at different barriers,
-// or for threads that have returned; a block that no device runs; an access that races or is out of bounds.
+// or for threads that have returned; a block that no device runs; an access that races, is out of bounds or
+// misaligned.
 struct Error : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -32,8 +41,8 @@ constexpr unsigned max_threads = 1024;  // per block
 constexpr unsigned max_lanes = 128;     // per warp
 // Per block: what a device gives to a kernel that asks for no more, and to one that does.
 constexpr size_t max_shared_bytes = 48 << 10, most_shared_bytes = 227 << 10;
-// Blocks of the launches to come may have so much: what a kernel asks a device for.
-void allow_shared(size_t bytes);
+// Blocks of this kernel may have so much dynamic shared memory: what it asks a device for.
+void allow_shared(const void *function, size_t bytes);
 
 // In which order the threads of a block run between two barriers. What depends on it is a race.
 enum class Order { forward, reverse, shuffled };
@@ -83,8 +92,12 @@ struct Launch {
   Kernel kernel;
 };
 
+// What a device refuses to launch: grids and blocks out of its range, blocks beyond the kernel's launch
+// bounds, more shared memory than the kernel asked for. Throws Error.
+void check(const Launch &launch);
+
 // Run the kernel once per thread of every block, and return when all have. One launch runs at a time; others
-// wait. Throws Error.
+// wait. Throws Error, as check() does.
 void run(const Launch &launch);
 
 // ---- called by a running thread --------------------------------------------------------------------------

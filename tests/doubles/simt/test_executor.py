@@ -243,6 +243,32 @@ def test_blocks_that_no_device_runs(executor: Executor, block: int, shared: int)
     assert said.startswith("simt: ")
 
 
+def test_blocks_keep_to_the_launch_bounds(executor: Executor) -> None:
+    names = [f"one_warp_{number}" for number in range(4)]
+    assert [executor.run(name, block=32)[0] for name in names] == [""] * 4
+    refused = [said for name in names if (said := executor.run(name, block=1024)[0])]
+    assert refused and refused[0].startswith("simt: blocks of 1024 threads, but no __launch_bounds__")
+
+
+def test_a_vector_that_is_not_aligned(executor: Executor) -> None:
+    said, _ = executor.run("misaligned_vector", block=128)
+    assert "misaligned in infini::cudalike::(anonymous namespace)::misaligned_vector(int*)" in said
+    assert said.endswith(f"({PLACES['from its second half on']})")
+
+
+@pytest.mark.parametrize(
+    ("count", "chunk", "blocks"),
+    [(10, 4, 3), (5, 4, 3), (0, 4, 2), ((1 << 31) - 1, 1 << 30, 3), (6, (1 << 31) // 1025, 1025)],
+)
+def test_chunks_of_blocks_end_with_the_elements(
+    executor: Executor, count: int, chunk: int, blocks: int
+) -> None:
+    """The last part of a tensor that is cut is smaller than those before it, and needs fewer blocks."""
+    found = (ctypes.c_uint32 * (2 * blocks))()
+    executor.library.stretches(count, chunk, blocks, found)
+    assert list(found) == [min(chunk * (i + j), count) for i in range(blocks) for j in (0, 1)]
+
+
 @pytest.mark.parametrize(
     "shape", [(5, 7), (1 << 31,), ((1 << 31) - 1,), (3, 1 << 31), (70_000, 70_000), (3, 5, 1 << 16, 1 << 15)]
 )

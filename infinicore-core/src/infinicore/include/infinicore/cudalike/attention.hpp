@@ -72,9 +72,8 @@ template <class T, bool vectors> __device__ inline void load_head(const T *head,
 }
 
 // grid: query rows, KV heads times chunks of their query heads, splits.
-template <class T, int group, bool vectors>
-static __global__ void attention_kernel(AttentionCall call, T *out, const T *q, const T *k, const T *v,
-                                        compute_t<T> *partials) {
+template <class T, int group, bool vectors> static __global__ void __launch_bounds__(attention_threads)
+    attention_kernel(AttentionCall call, T *out, const T *q, const T *k, const T *v, compute_t<T> *partials) {
   using C = compute_t<T>;
   const int lane = int(threadIdx.x) % call.lanes, slot = int(threadIdx.x) / call.lanes;
   const int slots = int(attention_threads) / call.lanes, first = lane * head_items;
@@ -189,8 +188,8 @@ template <class T, class Place> __device__ inline void load_tile(compute_t<T> *t
 }
 
 // grid: tiles, query heads. Keys and values take turns in one part of shared memory.
-template <class T>
-static __global__ void tiled_attention(AttentionCall call, T *out, const T *q, const T *k, const T *v) {
+template <class T> static __global__ void __launch_bounds__(attention_threads)
+    tiled_attention(AttentionCall call, T *out, const T *q, const T *k, const T *v) {
   using C = compute_t<T>;
   constexpr int pitch = tile_keys + 1;
   INFINI_SHARED(C, weights, tile_queries * pitch);
@@ -670,8 +669,8 @@ class ScaledDotProductAttention {
 
 // ---- attention: append to a dense cache, then attend ----------------------------------------------------
 
-template <class T>
-static __global__ void append_kernel(T *k_cache, T *v_cache, const T *k, const T *v, Layout<4> layout) {
+template <class T> static __global__ void __launch_bounds__(elementwise_threads)
+    append_kernel(T *k_cache, T *v_cache, const T *k, const T *v, Layout<4> layout) {
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= layout.count) return;
   int64_t at[4];
@@ -707,8 +706,8 @@ class Attention {
   template <class T>
   static void append(const Space<4> &space, const infini_attention_args &call, Stream stream) {
     for (const Layout<4> &layout : space.parts("attention"))
-      launch(append_kernel<T>, blocks(ceil_div(layout.count, 256)), dim3(256), 0, stream,
-             static_cast<T *>(call.k_cache->data) + call.pos * call.k_cache->strides[1],
+      launch(append_kernel<T>, blocks(ceil_div(layout.count, elementwise_threads)), dim3(elementwise_threads),
+             0, stream, static_cast<T *>(call.k_cache->data) + call.pos * call.k_cache->strides[1],
              static_cast<T *>(call.v_cache->data) + call.pos * call.v_cache->strides[1],
              static_cast<const T *>(call.k->data), static_cast<const T *>(call.v->data), layout);
   }

@@ -138,8 +138,8 @@ __host__ __device__ inline int64_t partial_size(int64_t value_size) {
 }
 
 // grid: query rows, heads.
-template <class T>
-static __global__ void combine_splits(AttentionCall call, T *out, const compute_t<T> *partials, int splits) {
+template <class T> static __global__ void __launch_bounds__(most_threads)
+    combine_splits(AttentionCall call, T *out, const compute_t<T> *partials, int splits) {
   using C = compute_t<T>;
   const QueryRow row = locate_row(call, blockIdx.x);
   if (!row.exists) return;
@@ -160,7 +160,8 @@ static __global__ void combine_splits(AttentionCall call, T *out, const compute_
 }
 
 // Tokens of no sequence attend to nothing. grid: query rows.
-template <class T> static __global__ void clear_rows(AttentionCall call, T *out) {
+template <class T> static __global__ void __launch_bounds__(attention_threads)
+    clear_rows(AttentionCall call, T *out) {
   const QueryRow row = locate_row(call, blockIdx.x);
   if (row.exists) return;
   const int64_t items = call.heads * call.value_size;

@@ -78,8 +78,8 @@ INFINI_CUDALIKE_KERNEL(greater_equal, GreaterEqualKernel)
 
 enum class Logic { conjunction, disjunction, exclusive, negation };
 
-static __global__ void logic_kernel(Logic logic, uint8_t *out, TruthReader a, TruthReader b,
-                                    Layout<3> layout) {
+static __global__ void __launch_bounds__(elementwise_threads)
+    logic_kernel(Logic logic, uint8_t *out, TruthReader a, TruthReader b, Layout<3> layout) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   for (unsigned i = 0; i < strided_items; ++i) {
     const uint32_t index = first + i * blockDim.x;

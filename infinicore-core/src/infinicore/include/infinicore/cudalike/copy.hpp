@@ -174,7 +174,8 @@ template <class F> __device__ inline void with_type(int32_t dtype, F &&f) {
   }
 }
 
-static __global__ void cast_any(void *out, int32_t to, const void *in, int32_t from, Layout<2> layout) {
+static __global__ void __launch_bounds__(elementwise_threads)
+    cast_any(void *out, int32_t to, const void *in, int32_t from, Layout<2> layout) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   for (unsigned i = 0; i < strided_items; ++i) {
     const uint32_t index = first + i * blockDim.x;

@@ -39,8 +39,9 @@ template <class T> __device__ inline T narrow(running_t<T> x) {
     return store_as<T>(x);
 }
 
-template <class T> __global__ void cumsum_kernel(T *out, const T *in, Layout<2> layout, int64_t length,
-                                                 int64_t out_stride, int64_t in_stride) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    cumsum_kernel(T *out, const T *in, Layout<2> layout, int64_t length, int64_t out_stride,
+                  int64_t in_stride) {
   using Sum = running_t<T>;
   INFINI_SHARED(Sum, of_warps, max_warps);
   int64_t at[2];

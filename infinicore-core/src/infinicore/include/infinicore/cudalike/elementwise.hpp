@@ -61,8 +61,8 @@ __device__ inline void unpack(Vector<T, width> packed, compute_t<T> (&numbers)[w
 
 constexpr unsigned strided_items = 4;  // per thread
 
-template <int width, class F, class O, class A>
-static __global__ void unary_kernel(F f, O *out, const A *a, Layout<2> layout, uint32_t tail) {
+template <int width, class F, class O, class A> static __global__ void __launch_bounds__(elementwise_threads)
+    unary_kernel(F f, O *out, const A *a, Layout<2> layout, uint32_t tail) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   Vector<A, width> x[strided_items];
   int64_t at[strided_items][2];
@@ -89,7 +89,8 @@ static __global__ void unary_kernel(F f, O *out, const A *a, Layout<2> layout, u
 }
 
 template <int width, class F, class O, class A, class B>
-static __global__ void binary_kernel(F f, O *out, const A *a, const B *b, Layout<3> layout, uint32_t tail) {
+static __global__ void __launch_bounds__(elementwise_threads)
+    binary_kernel(F f, O *out, const A *a, const B *b, Layout<3> layout, uint32_t tail) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   Vector<A, width> x[strided_items];
   Vector<B, width> y[strided_items];
@@ -120,7 +121,8 @@ static __global__ void binary_kernel(F f, O *out, const A *a, const B *b, Layout
 }
 
 template <class F, class O, class A, class B, class C>
-static __global__ void strided_ternary(F f, O *out, const A *a, const B *b, const C *c, Layout<4> layout) {
+static __global__ void __launch_bounds__(elementwise_threads)
+    strided_ternary(F f, O *out, const A *a, const B *b, const C *c, Layout<4> layout) {
   const uint32_t first = blockIdx.x * (blockDim.x * strided_items) + threadIdx.x;
   for (unsigned i = 0; i < strided_items; ++i) {
     const uint32_t index = first + i * blockDim.x;

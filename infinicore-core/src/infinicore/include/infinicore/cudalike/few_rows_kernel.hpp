@@ -39,6 +39,7 @@ template <class T, int most> static __global__ void __launch_bounds__(few_rows_t
   constexpr int width = vector_width<T>(), count = most * columns_per_warp;
   constexpr unsigned warps = few_rows_threads / warp_width;
   constexpr int kept = count > int(warp_width) ? count / int(warp_width) : 1;
+  constexpr unsigned lanes_per_sum = count < int(warp_width) ? warp_width / count : 1;
   INFINI_SHARED(float, partial, warps *count);
   const unsigned lane = threadIdx.x % warp_width, warp = threadIdx.x / warp_width;
   const unsigned groups = warps / splits;
@@ -74,7 +75,7 @@ template <class T, int most> static __global__ void __launch_bounds__(few_rows_t
     }
   }
   const int begin = sum_over_lanes<count, warp_width / 2>(sums);
-  if (count >= int(warp_width) || lane % (warp_width / count) == 0)
+  if (lane % lanes_per_sum == 0)
     for (int i = 0; i < kept; ++i) partial[warp * count + unsigned(begin + i)] = sums[i];
   __syncthreads();
   for (unsigned item = threadIdx.x; item < groups * count; item += few_rows_threads) {

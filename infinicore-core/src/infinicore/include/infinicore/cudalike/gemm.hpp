@@ -28,8 +28,9 @@ struct MatrixReader {
 // out = epilogue(sum over k of a(i, k) * b(k, j)); A and B say where elements lie, and whether they exist.
 // The layout has places in out, a, b and in what the epilogue reads.
 template <class T, class Sum, class A, class B, class Epilogue>
-static __global__ void product_kernel(const T *a, const T *b, A locate_a, B locate_b, Epilogue epilogue,
-                                      Layout<4> batches, int64_t rows, int64_t columns, int64_t depth) {
+static __global__ void __launch_bounds__(product_threads)
+    product_kernel(const T *a, const T *b, A locate_a, B locate_b, Epilogue epilogue, Layout<4> batches,
+                   int64_t rows, int64_t columns, int64_t depth) {
   INFINI_SHARED(Sum, left, tile_depth * (tile_rows + 4));
   INFINI_SHARED(Sum, right, tile_depth * (tile_columns + 4));
   constexpr int left_pitch = tile_rows + 4, right_pitch = tile_columns + 4;
@@ -266,8 +267,9 @@ class Int8Gemm {
   Run run_;
 };
 
-template <class T> __global__ void dequantise_kernel(const int32_t *sums, int64_t pitch,
-                                                     Dequantise<T> epilogue, int64_t rows, int64_t columns) {
+template <class T> __global__ void __launch_bounds__(elementwise_threads)
+    dequantise_kernel(const int32_t *sums, int64_t pitch, Dequantise<T> epilogue, int64_t rows,
+                      int64_t columns) {
   for (int64_t row = blockIdx.y; row < rows; row += gridDim.y)
     for (int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x; column < columns;
          column += int64_t(gridDim.x) * blockDim.x)
@@ -282,9 +284,9 @@ __attribute__((weak)) void dequantise_sums(const infini_int8_gemm_args &call, co
     const Dequantise<T> epilogue = {static_cast<T *>(call.out->data), matrix_of(call.out),
                                     floats(call.x_scale), floats(call.weights_scale), floats(call.bias)};
     launch(dequantise_kernel<T>,
-           dim3(unsigned(std::min<int64_t>(ceil_div(columns, 256), 1024)),
+           dim3(unsigned(std::min<int64_t>(ceil_div(columns, elementwise_threads), 1024)),
                 unsigned(std::min<int64_t>(rows, most_batches))),
-           dim3(256), 0, native(stream), sums, pitch, epilogue, rows, columns);
+           dim3(elementwise_threads), 0, native(stream), sums, pitch, epilogue, rows, columns);
   });
 }
 

@@ -58,8 +58,9 @@ template <int K, int tensors> class IndexedSpace {
 // ---- one element of a source per element of the output --------------------------------------------------
 
 // out[...] = in[... index[...] ...]: the layout has places in out, in (without the indexed axis) and index.
-template <class T> __global__ void take_kernel(T *out, const T *in, IntegerReader index, Layout<3> layout,
-                                               int64_t axis_stride, int64_t axis_size) {
+template <class T> __global__ void __launch_bounds__(index_threads)
+    take_kernel(T *out, const T *in, IntegerReader index, Layout<3> layout, int64_t axis_stride,
+                int64_t axis_size) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= layout.count) return;
   int64_t at[3];
@@ -71,9 +72,9 @@ template <class T> __global__ void take_kernel(T *out, const T *in, IntegerReade
 constexpr int row_vectors = 4;  // of a row, per thread
 
 // The same by vectors, where a whole row is chosen and all rows are contiguous: embedding of a token.
-template <class T> __global__ void take_rows_kernel(T *out, const T *in, IntegerReader index,
-                                                    Layout<2> layout, int64_t row_stride, int64_t rows,
-                                                    int64_t length) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    take_rows_kernel(T *out, const T *in, IntegerReader index, Layout<2> layout, int64_t row_stride,
+                     int64_t rows, int64_t length) {
   int64_t at[2];
   layout.locate(blockIdx.x, at);
   const int64_t chosen = index.at(at[1]);
@@ -226,9 +227,9 @@ class Cat {
 using CacheSpace = IndexedSpace<5, 4>;  // k_cache, v_cache, k, v
 
 // New tokens of a dense cache.
-template <class T> __global__ void dense_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
-                                                      IntegerReader past, Layout<5> layout, int64_t room,
-                                                      int64_t k_stride, int64_t v_stride) {
+template <class T> __global__ void __launch_bounds__(index_threads)
+    dense_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v, IntegerReader past, Layout<5> layout,
+                       int64_t room, int64_t k_stride, int64_t v_stride) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= layout.count) return;
   int64_t at[5];
@@ -274,10 +275,9 @@ class KvCaching {
 struct PageStrides {
   int64_t page, place;
 };
-template <class T> __global__ void paged_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v,
-                                                      IntegerReader slots, Layout<5> layout,
-                                                      int64_t page_size, int64_t slot_count,
-                                                      PageStrides k_strides, PageStrides v_strides) {
+template <class T> __global__ void __launch_bounds__(index_threads)
+    paged_cache_kernel(T *k_cache, T *v_cache, const T *k, const T *v, IntegerReader slots, Layout<5> layout,
+                       int64_t page_size, int64_t slot_count, PageStrides k_strides, PageStrides v_strides) {
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= layout.count) return;
   int64_t at[5];
@@ -333,11 +333,10 @@ template <class T, int reduction>  // 0: replace, 1: add, 2: multiply
 using update_t = std::conditional_t<reduction != 0 && !std::is_integral_v<compute_t<T>>, compute_t<T>, T>;
 
 // line by line: places in out, index and source, each without the axis.
-template <class T, int reduction>
-static __global__ void update_kernel(update_t<T, reduction> *out, IntegerReader index, const T *source,
-                                     Layout<3> lines, int64_t out_stride, int64_t out_size,
-                                     int64_t index_stride, int64_t source_stride, int64_t count,
-                                     double alpha) {
+template <class T, int reduction> static __global__ void __launch_bounds__(index_threads)
+    update_kernel(update_t<T, reduction> *out, IntegerReader index, const T *source, Layout<3> lines,
+                  int64_t out_stride, int64_t out_size, int64_t index_stride, int64_t source_stride,
+                  int64_t count, double alpha) {
   using U = update_t<T, reduction>;
   using C = compute_t<T>;
   const uint32_t i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -481,8 +480,8 @@ class Scatter {
 
 constexpr int64_t selected_per_block = 4096;
 
-template <class T> static __global__ void count_selected(const uint8_t *mask, Layout<2> layout,
-                                                         int64_t *counts, int64_t first_block) {
+template <class T> static __global__ void __launch_bounds__(index_threads)
+    count_selected(const uint8_t *mask, Layout<2> layout, int64_t *counts, int64_t first_block) {
   const int64_t begin = blockIdx.x * selected_per_block;
   int64_t found = 0;
   for (int64_t i = begin + threadIdx.x; i < begin + selected_per_block && i < layout.count; i += blockDim.x) {
@@ -495,7 +494,7 @@ template <class T> static __global__ void count_selected(const uint8_t *mask, La
 }
 
 // One warp turns counts into where each block begins.
-static __global__ void begin_of_blocks(int64_t *counts, int64_t blocks) {
+static __global__ void __launch_bounds__(warp_width) begin_of_blocks(int64_t *counts, int64_t blocks) {
   int64_t before = 0;
   for (int64_t base = 0; base < blocks; base += warp_width) {
     const int64_t i = base + threadIdx.x;
@@ -511,9 +510,9 @@ static __global__ void begin_of_blocks(int64_t *counts, int64_t blocks) {
 }
 
 // One warp per block, in order.
-template <class T> __global__ void write_selected(T *out, int64_t room, int64_t out_stride, const T *in,
-                                                  const uint8_t *mask, Layout<2> layout,
-                                                  const int64_t *begins, int64_t first_block) {
+template <class T> __global__ void __launch_bounds__(warp_width)
+    write_selected(T *out, int64_t room, int64_t out_stride, const T *in, const uint8_t *mask,
+                   Layout<2> layout, const int64_t *begins, int64_t first_block) {
   const int64_t begin = blockIdx.x * selected_per_block;
   int64_t next = begins[first_block + blockIdx.x];
   for (int64_t base = begin; base < begin + selected_per_block && base < layout.count; base += warp_width) {

@@ -52,6 +52,15 @@ struct Divisor {
   }
 };
 
+// What block number `block` takes of `count` elements that are dealt out in chunks: nothing beyond the end.
+struct Stretch {
+  uint32_t begin, end;
+};
+__host__ __device__ inline Stretch stretch(uint32_t block, uint32_t chunk, uint32_t count) {
+  const uint64_t begin = uint64_t(block) * chunk, end = begin + chunk;
+  return {uint32_t(begin < count ? begin : count), uint32_t(end < count ? end : count)};
+}
+
 constexpr int max_dims = 10;  // after merging; kernel arguments have a fixed size
 
 // What a kernel gets: at most 2**31 - 1 elements, innermost dimension first.

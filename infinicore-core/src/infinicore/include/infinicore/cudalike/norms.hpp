@@ -12,10 +12,9 @@ namespace infini::cudalike {
 // ---- rms_norm, and with the residual addition before it -------------------------------------------------
 
 // residual_out is NULL where nothing is added; rows are laid out as out, residual_out, a, b.
-template <class T, class W, int width>
-static __global__ void rms_norm_kernel(T *out, T *residual_out, const T *a, const T *b, const W *weight,
-                                       FloatReader any_weight, Layout<4> layout, int64_t length,
-                                       Vector<int64_t, 4> strides, compute_t<T> epsilon) {
+template <class T, class W, int width> static __global__ void __launch_bounds__(most_threads)
+    rms_norm_kernel(T *out, T *residual_out, const T *a, const T *b, const W *weight, FloatReader any_weight,
+                    Layout<4> layout, int64_t length, Vector<int64_t, 4> strides, compute_t<T> epsilon) {
   using C = compute_t<T>;
   int64_t at[4];
   layout.locate(blockIdx.x, at);
@@ -136,11 +135,10 @@ class AddRmsNorm {
 
 // ---- layer_norm -----------------------------------------------------------------------------------------
 
-template <class T, int width>
-static __global__ void layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, const T *weight,
-                                         const T *bias, Layout<4> layout, int64_t length,
-                                         Vector<int64_t, 4> strides, Vector<int64_t, 2> shared_strides,
-                                         compute_t<T> epsilon) {
+template <class T, int width> static __global__ void __launch_bounds__(most_threads)
+    layer_norm_kernel(T *out, T *standard, T *deviation, const T *in, const T *weight, const T *bias,
+                      Layout<4> layout, int64_t length, Vector<int64_t, 4> strides,
+                      Vector<int64_t, 2> shared_strides, compute_t<T> epsilon) {
   using C = compute_t<T>;
   int64_t at[4];
   layout.locate(blockIdx.x, at);
@@ -249,9 +247,9 @@ class LayerNorm {
 
 // ---- lp_norm --------------------------------------------------------------------------------------------
 
-template <class T> __global__ void lp_norm_kernel(T *out, const T *in, Layout<2> layout, int64_t length,
-                                                  int64_t out_stride, int64_t in_stride, int p,
-                                                  compute_t<T> epsilon) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    lp_norm_kernel(T *out, const T *in, Layout<2> layout, int64_t length, int64_t out_stride,
+                   int64_t in_stride, int p, compute_t<T> epsilon) {
   using C = compute_t<T>;
   int64_t at[2];
   layout.locate(blockIdx.x, at);

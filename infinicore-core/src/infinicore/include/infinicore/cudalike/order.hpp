@@ -9,8 +9,8 @@
 namespace infini::cudalike {
 
 // Sorted indices instead of sorted values: keys of the first `count` elements of each row.
-static __global__ void index_keys(const Keyed *sorted, int64_t row_stride, Keyed *keys, int64_t count,
-                                  int64_t first_row) {
+static __global__ void __launch_bounds__(most_threads)
+    index_keys(const Keyed *sorted, int64_t row_stride, Keyed *keys, int64_t count, int64_t first_row) {
   const int64_t row = first_row + blockIdx.x;
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {
     const uint32_t index = sorted[row * row_stride + i].index;
@@ -19,10 +19,9 @@ static __global__ void index_keys(const Keyed *sorted, int64_t row_stride, Keyed
 }
 
 // rows: places in values, indices and the input.
-template <class T> __global__ void ordered_kernel(T *values, void *indices, bool wide, const T *in,
-                                                  const Keyed *sorted, int64_t row_stride, Layout<3> rows,
-                                                  int64_t first_row, int64_t count,
-                                                  Vector<int64_t, 4> strides) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    ordered_kernel(T *values, void *indices, bool wide, const T *in, const Keyed *sorted, int64_t row_stride,
+                   Layout<3> rows, int64_t first_row, int64_t count, Vector<int64_t, 4> strides) {
   int64_t at[3];
   rows.locate(blockIdx.x, at);
   for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {

@@ -22,9 +22,8 @@ struct PackedWeights {
 
 // AWQ packs eight columns into a word, in the order 0 2 4 6 1 3 5 7; GPTQ eight rows of weights, in order,
 // and its zeros are one too small.
-template <class T, bool gptq> static __global__ void unpack_kernel(T *out, PackedWeights packed,
-                                                                   const T *scales,
-                                                                   IntegerReader group_index) {
+template <class T, bool gptq> static __global__ void __launch_bounds__(quantization_threads)
+    unpack_kernel(T *out, PackedWeights packed, const T *scales, IntegerReader group_index) {
   using C = compute_t<T>;
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= packed.columns) return;
@@ -73,10 +72,10 @@ template <class Args, bool gptq> class Dequantize {
                                   call.scales->shape[0]};
     IntegerReader groups = integers(nullptr);
     if constexpr (gptq) groups = integers(call.g_idx);
-    dim3 grid = blocks(ceil_div(columns, 256));
+    dim3 grid = blocks(ceil_div(columns, elementwise_threads));
     grid.y = unsigned(std::min<int64_t>(rows, 65535));
-    launch(unpack_kernel<T, gptq>, grid, dim3(256), 0, stream, static_cast<T *>(call.out->data), packed,
-           static_cast<const T *>(call.scales->data), groups);
+    launch(unpack_kernel<T, gptq>, grid, dim3(elementwise_threads), 0, stream,
+           static_cast<T *>(call.out->data), packed, static_cast<const T *>(call.scales->data), groups);
   }
   Run run_;
 };
@@ -125,9 +124,9 @@ __device__ inline int8_t to_int8(double x) {
 }
 
 // A block per row: places in x_packed, x, x_scale and x_zero.
-template <class T> __global__ void quantize_rows(int8_t *packed, const T *x, float *scales, float *zeros,
-                                                 Layout<4> layout, int64_t length, int64_t out_stride,
-                                                 int64_t in_stride, bool symmetric) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    quantize_rows(int8_t *packed, const T *x, float *scales, float *zeros, Layout<4> layout, int64_t length,
+                  int64_t out_stride, int64_t in_stride, bool symmetric) {
   int64_t at[4];
   layout.locate(blockIdx.x, at);
   const RangeOp op;
@@ -179,13 +178,12 @@ class PerChannelQuantInt8 {
 // The range of a tensor in two steps, of at most range_blocks partial results.
 constexpr int64_t range_blocks = 512, range_chunk = 4096;
 
-template <class T> static __global__ void range_kernel(const T *x, Layout<2> layout, Range *partials,
-                                                       unsigned first, uint32_t chunk) {
+template <class T> static __global__ void __launch_bounds__(quantization_threads)
+    range_kernel(const T *x, Layout<2> layout, Range *partials, unsigned first, uint32_t chunk) {
   const RangeOp op;
   Range range = op.identity();
-  const uint32_t begin = blockIdx.x * chunk;
-  const uint32_t end = layout.count - begin < chunk ? layout.count : begin + chunk;
-  for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
+  const Stretch mine = stretch(blockIdx.x, chunk, layout.count);
+  for (uint32_t i = mine.begin + threadIdx.x; i < mine.end; i += blockDim.x) {
     int64_t at[2];
     layout.locate(i, at);
     op.take(range, load(x[at[1]]));
@@ -193,8 +191,9 @@ template <class T> static __global__ void range_kernel(const T *x, Layout<2> lay
   range = block_reduce(op, range);
   if (threadIdx.x == 0) partials[first + blockIdx.x] = range;
 }
-static __global__ void range_steps(const Range *partials, unsigned count, Steps *steps, float *scale,
-                                   float *zero, bool symmetric) {
+static __global__ void __launch_bounds__(most_threads)
+    range_steps(const Range *partials, unsigned count, Steps *steps, float *scale, float *zero,
+                bool symmetric) {
   const RangeOp op;
   Range range = op.identity();
   for (unsigned i = threadIdx.x; i < count; i += blockDim.x) range = op.merge(range, partials[i]);
@@ -205,9 +204,9 @@ static __global__ void range_steps(const Range *partials, unsigned count, Steps 
   *zero = float(steps->zero);
 }
 // With the steps just found, or, where `steps` is NULL, with a scale and a zero that were given.
-template <class T> __global__ void quantize_kernel(int8_t *packed, const T *x, Layout<2> layout,
-                                                   const Steps *steps, const float *scale, const float *zero,
-                                                   bool symmetric) {
+template <class T> __global__ void __launch_bounds__(quantization_threads)
+    quantize_kernel(int8_t *packed, const T *x, Layout<2> layout, const Steps *steps, const float *scale,
+                    const float *zero, bool symmetric) {
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= layout.count) return;
   int64_t at[2];
@@ -250,17 +249,18 @@ class PerTensorQuantInt8 {
       for (const Layout<2> &layout : parts) {
         const int64_t chunk = std::max(range_chunk, ceil_div(layout.count, range_blocks));
         const int64_t count = ceil_div(layout.count, chunk);
-        launch(range_kernel<T>, blocks(count), dim3(256), 0, stream, x, layout, partials, found,
-               uint32_t(chunk));
+        launch(range_kernel<T>, blocks(count), dim3(elementwise_threads), 0, stream, x, layout, partials,
+               found, uint32_t(chunk));
         found += unsigned(count);
       }
       launch(range_steps, dim3(1), dim3(threads_for(found)), 0, stream, static_cast<const Range *>(partials),
              found, steps, scale, zero, plan.symmetric_);
     }
     for (const Layout<2> &layout : parts)
-      launch(quantize_kernel<T>, blocks(ceil_div(layout.count, 256)), dim3(256), 0, stream,
-             static_cast<int8_t *>(call.x_packed->data), x, layout, static_cast<const Steps *>(steps),
-             static_cast<const float *>(scale), static_cast<const float *>(zero), plan.symmetric_);
+      launch(quantize_kernel<T>, blocks(ceil_div(layout.count, elementwise_threads)),
+             dim3(elementwise_threads), 0, stream, static_cast<int8_t *>(call.x_packed->data), x, layout,
+             static_cast<const Steps *>(steps), static_cast<const float *>(scale),
+             static_cast<const float *>(zero), plan.symmetric_);
   }
   bool symmetric_;
   Space<2> space_;
@@ -268,8 +268,8 @@ class PerTensorQuantInt8 {
   Run run_;
 };
 
-template <class T> __global__ void dequantize_kernel(T *out, const int8_t *packed, Layout<2> layout,
-                                                     const float *scale, const float *zero) {
+template <class T> __global__ void __launch_bounds__(quantization_threads)
+    dequantize_kernel(T *out, const int8_t *packed, Layout<2> layout, const float *scale, const float *zero) {
   using C = compute_t<T>;
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   if (index >= layout.count) return;
@@ -294,8 +294,9 @@ class PerTensorDequantInt8 {
   template <class T>
   static void run(const Space<2> &space, const infini_per_tensor_dequant_int8_args &call, Stream stream) {
     for (const Layout<2> &layout : space.parts("per_tensor_dequant_int8"))
-      launch(dequantize_kernel<T>, blocks(ceil_div(layout.count, 256)), dim3(256), 0, stream,
-             static_cast<T *>(call.x->data), static_cast<const int8_t *>(call.x_packed->data), layout,
+      launch(dequantize_kernel<T>, blocks(ceil_div(layout.count, elementwise_threads)),
+             dim3(elementwise_threads), 0, stream, static_cast<T *>(call.x->data),
+             static_cast<const int8_t *>(call.x_packed->data), layout,
              static_cast<const float *>(call.x_scale->data),
              static_cast<const float *>(call.x_zero != nullptr ? call.x_zero->data : nullptr));
   }

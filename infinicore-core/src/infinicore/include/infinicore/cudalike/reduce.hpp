@@ -26,7 +26,9 @@ template <class Op, class T> __device__ inline T warp_reduce(const Op &op, T val
   return value;
 }
 
-constexpr unsigned max_warps = 1024 / warp_width;
+// Of a block; the compiler leaves kernels so many registers that they fit, where __launch_bounds__ says so.
+constexpr unsigned most_threads = 512;
+constexpr unsigned max_warps = most_threads / warp_width;
 
 // blockDim.x threads in whole warps, the y and z sizes 1. Begins and ends with what a barrier guarantees, so
 // that it may be called again at once.
@@ -68,10 +70,10 @@ template <class C> __device__ inline C block_max(C value) {
   return block_reduce(MaxOf<C>{}, value);
 }
 
-// Threads for a row of `count` elements, of which each takes about `each`: whole warps, 1024 at most.
+// Threads for a row of `count` elements, of which each takes about `each`: whole warps, most_threads at most.
 inline unsigned threads_for(int64_t count, int64_t each = 4) {
   const int64_t warps = (count + each * warp_width - 1) / (each * warp_width);
-  const int64_t most = 512 / warp_width;
+  const int64_t most = max_warps;
   return unsigned((warps < 1 ? 1 : warps > most ? most : warps) * warp_width);
 }
 

@@ -137,21 +137,22 @@ template <class T, bool largest> struct ExtremumOp {
   }
 };
 
+constexpr unsigned column_threads = 256;
+constexpr int64_t column_blocks = 2048;  // fill the largest devices
+
 // ---- kernels --------------------------------------------------------------------------------------------
 
 // Where a block, or a row of a block, works: kept = places of both outputs and of the input.
-template <class Op, class Input>
-static __global__ void reduce_rows(Op op, Input in, Layout<3> kept, Layout<1> reduced, int64_t first_index,
-                                   uint32_t chunk, typename Op::State *partials, unsigned slot,
-                                   unsigned slots) {
+template <class Op, class Input> static __global__ void __launch_bounds__(most_threads)
+    reduce_rows(Op op, Input in, Layout<3> kept, Layout<1> reduced, int64_t first_index, uint32_t chunk,
+                typename Op::State *partials, unsigned slot, unsigned slots) {
   const int64_t row = int64_t(blockIdx.x) * blockDim.y + threadIdx.y;
   const bool exists = row < kept.count;  // every lane must take part in what follows
   int64_t at[3];
   kept.locate(exists ? uint32_t(row) : 0, at);
-  const uint32_t begin = blockIdx.y * chunk;
-  const uint32_t end = reduced.count - begin < chunk ? reduced.count : begin + chunk;
+  const Stretch mine = stretch(blockIdx.y, chunk, reduced.count);
   auto state = op.identity();
-  for (uint32_t i = begin + threadIdx.x; i < end; i += blockDim.x) {
+  for (uint32_t i = mine.begin + threadIdx.x; i < mine.end; i += blockDim.x) {
     int64_t place[1];
     reduced.locate(i, place);
     op.take(state, in[at[2] + place[0]], first_index + i);
@@ -164,24 +165,29 @@ static __global__ void reduce_rows(Op op, Input in, Layout<3> kept, Layout<1> re
     op.put(state, at);
 }
 
-// A thread per result, where neighbouring results read neighbouring elements.
-template <class Op, class Input>
-static __global__ void reduce_columns(Op op, Input in, Layout<3> kept, Layout<1> reduced) {
+// A thread per result, or per part of one, where neighbouring results read neighbouring elements.
+template <class Op, class Input> static __global__ void __launch_bounds__(column_threads)
+    reduce_columns(Op op, Input in, Layout<3> kept, Layout<1> reduced, uint32_t chunk,
+                   typename Op::State *partials) {
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   if (column >= kept.count) return;
   int64_t at[3];
   kept.locate(uint32_t(column), at);
+  const Stretch mine = stretch(blockIdx.y, chunk, reduced.count);
   auto state = op.identity();
-  for (uint32_t i = 0; i < reduced.count; ++i) {
+  for (uint32_t i = mine.begin; i < mine.end; ++i) {
     int64_t place[1];
     reduced.locate(i, place);
     op.take(state, in[at[2] + place[0]], i);
   }
-  op.put(state, at);
+  if (partials != nullptr)
+    partials[column * gridDim.y + blockIdx.y] = state;
+  else
+    op.put(state, at);
 }
 
-template <class Op> static __global__ void combine_partials(Op op, const typename Op::State *partials,
-                                                            unsigned slots, Layout<3> kept) {
+template <class Op> static __global__ void __launch_bounds__(most_threads)
+    combine_partials(Op op, const typename Op::State *partials, unsigned slots, Layout<3> kept) {
   const uint32_t row = blockIdx.x;
   int64_t at[3];
   kept.locate(row, at);
@@ -223,8 +229,12 @@ class Reduction {
     const int64_t rows = kept_.count(), longest = parts_[0].count;
     columns_ = parts_.size() == 1 && !kept_.dims.empty() && kept_.dims.back().strides[2] == 1 &&
                (reduced_.dims.empty() || reduced_.dims.back().strides[0] != 1) && rows >= 32;
-    if (!columns_ && rows < 512 && longest > 16384)
+    if (columns_)  // a thread reads one element after the other: enough of them hide how long that takes
+      splits_ =
+          unsigned(std::min(ceil_div(longest, 64), ceil_div(column_blocks, ceil_div(rows, column_threads))));
+    else if (rows < 512 && longest > 16384)
       splits_ = unsigned(std::min<int64_t>(ceil_div(longest, 8192), 1024 / std::max<int64_t>(rows, 1) + 1));
+    splits_ = std::max(splits_, 1u);
     chunk_ = uint32_t(std::max<int64_t>(ceil_div(longest, splits_), 1));
     slots_ = unsigned(parts_.size()) * splits_;
   }
@@ -238,18 +248,20 @@ class Reduction {
   template <class Op, class Input>
   void run(const Op &op, const Input &in, void *workspace, Stream stream) const {
     using State = typename Op::State;
+    auto partials = slots_ > 1 ? static_cast<State *>(workspace) : nullptr;
     for (const Layout<3> &kept : kept_.parts(op_)) {
-      if (columns_) {
-        launch(reduce_columns<Op, Input>, blocks(ceil_div(kept.count, 256)), dim3(256), 0, stream, op, in,
-               kept, parts_[0]);
-        continue;
-      }
-      auto partials = slots_ > 1 ? static_cast<State *>(workspace) : nullptr;
       int64_t index = 0;
       for (size_t part = 0; part < parts_.size(); ++part) {
         const Layout<1> &reduced = parts_[part];
+        if (columns_) {
+          dim3 grid = blocks(ceil_div(kept.count, column_threads));
+          grid.y = splits_;
+          launch(reduce_columns<Op, Input>, grid, dim3(column_threads), 0, stream, op, in, kept, reduced,
+                 chunk_, partials);
+          continue;
+        }
         const unsigned threads = threads_for(std::min(reduced.count, chunk_));
-        const unsigned rows = threads == warp_width && splits_ == 1 ? 256 / warp_width : 1;
+        const unsigned rows = threads == warp_width && splits_ == 1 ? column_threads / warp_width : 1;
         dim3 grid = blocks(ceil_div(kept.count, rows));
         grid.y = splits_;
         launch(reduce_rows<Op, Input>, grid, dim3(threads, rows), 0, stream, op, in, kept, reduced, index,

@@ -7,17 +7,17 @@
 
 namespace infini::cudalike {
 
+constexpr unsigned rope_threads = 128;
 constexpr int rope_heads = 4;  // per thread
 
 // rows: every dimension but heads and elements, for out, x and pos_ids. A thread turns `width` pairs of
 // neighbours, which lie in two vectors: half a head apart, or where pairs are interleaved one after the
 // other.
-template <class T, int width>
-static __global__ void rope_kernel(T *out, const T *x, IntegerReader positions, FloatReader sine,
-                                   FloatReader cosine, int64_t table_rows, int64_t sine_column,
-                                   int64_t cosine_column, Layout<3> rows, Divisor groups, int64_t heads,
-                                   Vector<int64_t, 2> head_strides, Vector<int64_t, 2> element_strides,
-                                   bool interleaved) {
+template <class T, int width> static __global__ void __launch_bounds__(rope_threads)
+    rope_kernel(T *out, const T *x, IntegerReader positions, FloatReader sine, FloatReader cosine,
+                int64_t table_rows, int64_t sine_column, int64_t cosine_column, Layout<3> rows,
+                Divisor groups, int64_t heads, Vector<int64_t, 2> head_strides,
+                Vector<int64_t, 2> element_strides, bool interleaved) {
   using C = compute_t<T>;
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
   const uint32_t row = groups.quotient(index), pair = (index - row * groups.divisor) * width;
@@ -107,10 +107,10 @@ class Rope {
     const bool vectors = plan.width_ > 1 && is_aligned(out.data, 16) && is_aligned(x.data, 16);
     const int64_t groups = vectors ? pairs / plan.width_ : pairs;
     for (const Layout<3> &rows : plan.rows_.parts("rope")) {
-      dim3 grid = blocks(ceil_div(rows.count * groups, 128));
+      dim3 grid = blocks(ceil_div(rows.count * groups, rope_threads));
       grid.y = unsigned(ceil_div(heads, rope_heads));
-      launch(vectors ? rope_kernel<T, vector_width<T>()> : rope_kernel<T, 1>, grid, dim3(128), 0, stream,
-             static_cast<T *>(out.data), static_cast<const T *>(x.data), integers(call.pos_ids, 1),
+      launch(vectors ? rope_kernel<T, vector_width<T>()> : rope_kernel<T, 1>, grid, dim3(rope_threads), 0,
+             stream, static_cast<T *>(out.data), static_cast<const T *>(x.data), integers(call.pos_ids, 1),
              floats(call.sin_table), floats(call.cos_table), call.sin_table->shape[0],
              call.sin_table->strides[1], call.cos_table->strides[1], rows, Divisor(uint32_t(groups)), heads,
              Vector<int64_t, 2>{out.strides[h], x.strides[h]},

@@ -42,9 +42,9 @@ struct Chosen {
 constexpr int router_groups = 8, router_kept = 4;
 
 // Groups are ranked by their two best biased scores; experts of the best four groups by their biased score.
-template <class T> __global__ void router_kernel(Chosen out, const T *x, MatrixStrides strides,
-                                                 const float *bias, int64_t bias_stride, int experts,
-                                                 int topk, double factor) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    router_kernel(Chosen out, const T *x, MatrixStrides strides, const float *bias, int64_t bias_stride,
+                  int experts, int topk, double factor) {
   double *scores = dynamic_shared<double>(), *biased = scores + experts;
   INFINI_SHARED(double, groups, router_groups);
   INFINI_SHARED(int32_t, kept, router_groups);
@@ -81,11 +81,11 @@ template <class T> __global__ void router_kernel(Chosen out, const T *x, MatrixS
   double total = 0;
   for (int rank = 0; rank < topk; ++rank) {
     const Candidate best = best_of(biased, experts);
-    if (best.index < 0) break;  // all threads agree
-    total += scores[best.index];
+    const int32_t chosen = best.index < 0 ? 0 : best.index;  // where all that is left is NaN, so are weights
+    total += best.index < 0 ? math::nan<double>() : scores[chosen];
     if (threadIdx.x == 0) {
-      out.indices[row * out.index_strides.row + rank * out.index_strides.column] = best.index;
-      biased[best.index] = math::nan<double>();
+      out.indices[row * out.index_strides.row + rank * out.index_strides.column] = chosen;
+      biased[chosen] = math::nan<double>();
     }
     __syncthreads();
   }
@@ -97,8 +97,8 @@ template <class T> __global__ void router_kernel(Chosen out, const T *x, MatrixS
   }
 }
 
-template <class T> __global__ void topksoftmax_kernel(Chosen out, const T *x, MatrixStrides strides,
-                                                      int experts, int topk, bool norm) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    topksoftmax_kernel(Chosen out, const T *x, MatrixStrides strides, int experts, int topk, bool norm) {
   double *scores = dynamic_shared<double>();
   const int64_t row = blockIdx.x;
   double top = -math::infinity<double>();

@@ -51,10 +51,10 @@ __device__ inline void put_index(void *out, int size, int64_t at, int64_t index)
 
 // A block per row. Each thread sums a stretch of its own, so that sums grow in the order of the sorted
 // logits.
-template <class T> __global__ void sample_kernel(void *out, int out_size, int64_t out_stride, const T *logits,
-                                                 int64_t row_stride, int64_t stride, const Keyed *sorted,
-                                                 int64_t sorted_stride, int64_t length,
-                                                 SampleParameters parameters) {
+template <class T> __global__ void __launch_bounds__(sample_threads)
+    sample_kernel(void *out, int out_size, int64_t out_stride, const T *logits, int64_t row_stride,
+                  int64_t stride, const Keyed *sorted, int64_t sorted_stride, int64_t length,
+                  SampleParameters parameters) {
   INFINI_SHARED(double, stretches, sample_threads);
   INFINI_SHARED(double, kept_mass, 1);
   const int64_t row = blockIdx.x;

@@ -11,10 +11,9 @@ namespace infini::cudalike {
 
 // What stands beyond a row, and beyond what a causal row sees, has no weight. A causal row number i of
 // `cycle` sees the first i + 1 + (length - cycle) elements.
-template <class T, int width, bool logarithm>
-static __global__ void softmax_kernel(T *out, const T *in, Layout<2> layout, int64_t length,
-                                      int64_t out_stride, int64_t in_stride, uint32_t first_row,
-                                      uint32_t cycle) {
+template <class T, int width, bool logarithm> static __global__ void __launch_bounds__(most_threads)
+    softmax_kernel(T *out, const T *in, Layout<2> layout, int64_t length, int64_t out_stride,
+                   int64_t in_stride, uint32_t first_row, uint32_t cycle) {
   using C = compute_t<T>;
   const C none = -math::infinity<C>();
   int64_t at[2];
@@ -124,10 +123,10 @@ using LogSoftmax = SoftmaxKernel<infini_logsoftmax_args, true>;
 
 // Each row's loss, and the weight that a mean divides by. losses, NULL where rows are not reduced, holds
 // pairs.
-template <class T> __global__ void cross_entropy_kernel(T *out, const T *in, IntegerReader target,
-                                                        FloatReader weight, Layout<3> layout, int64_t length,
-                                                        int64_t stride, int64_t ignored, compute_t<T> *losses,
-                                                        int64_t first_row) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    cross_entropy_kernel(T *out, const T *in, IntegerReader target, FloatReader weight, Layout<3> layout,
+                         int64_t length, int64_t stride, int64_t ignored, compute_t<T> *losses,
+                         int64_t first_row) {
   using C = compute_t<T>;
   int64_t at[3];
   layout.locate(blockIdx.x, at);
@@ -152,8 +151,8 @@ template <class T> __global__ void cross_entropy_kernel(T *out, const T *in, Int
   }
 }
 
-template <class T>
-static __global__ void reduce_losses(T *out, const compute_t<T> *losses, int64_t rows, bool mean) {
+template <class T> static __global__ void __launch_bounds__(most_threads)
+    reduce_losses(T *out, const compute_t<T> *losses, int64_t rows, bool mean) {
   using C = compute_t<T>;
   C loss = 0, scale = 0;
   for (int64_t i = threadIdx.x; i < rows; i += blockDim.x) {

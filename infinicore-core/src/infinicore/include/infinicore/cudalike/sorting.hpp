@@ -46,8 +46,9 @@ struct Runs {
   }
 };
 
-template <class T> __global__ void key_kernel(Keyed *keys, const T *in, Layout<1> rows, int64_t first_row,
-                                              int64_t length, int64_t stride, bool descending) {
+template <class T> __global__ void __launch_bounds__(most_threads)
+    key_kernel(Keyed *keys, const T *in, Layout<1> rows, int64_t first_row, int64_t length, int64_t stride,
+               bool descending) {
   int64_t at[1];
   rows.locate(blockIdx.x, at);
   Keyed *mine = keys + (first_row + blockIdx.x) * length;
@@ -58,8 +59,8 @@ template <class T> __global__ void key_kernel(Keyed *keys, const T *in, Layout<1
 }
 
 // grid: runs of a row, rows. Bitonic sort of `size` elements, a power of two, in dynamic shared memory.
-static __global__ void run_kernel(const Keyed *in, Keyed *out, Runs runs, int64_t out_row, int size,
-                                  int64_t first_row) {
+static __global__ void __launch_bounds__(elementwise_threads)
+    run_kernel(const Keyed *in, Keyed *out, Runs runs, int64_t out_row, int size, int64_t first_row) {
   Keyed *shared = dynamic_shared<Keyed>();
   const int64_t row = first_row + blockIdx.y, begin = int64_t(blockIdx.x) * runs.cover;
   for (int i = int(threadIdx.x); i < size; i += int(blockDim.x))
@@ -86,8 +87,9 @@ static __global__ void run_kernel(const Keyed *in, Keyed *out, Runs runs, int64_
 
 // Each element of a pair of runs finds its place in the merged one: its own rank and its rank in the other
 // run.
-static __global__ void merge_kernel(const Keyed *in, Keyed *out, Runs runs, Runs merged, int64_t in_row,
-                                    int64_t out_row, int64_t first_row) {
+static __global__ void __launch_bounds__(elementwise_threads)
+    merge_kernel(const Keyed *in, Keyed *out, Runs runs, Runs merged, int64_t in_row, int64_t out_row,
+                 int64_t first_row) {
   const int64_t row = first_row + blockIdx.y, stride = runs.stride();
   const int64_t index = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
   const int64_t run = index / stride, i = index % stride;
@@ -140,7 +142,8 @@ class RowSort {
     while (size < run_length && size < length_) size *= 2;
     int64_t row_size = runs.count() * runs.stride();  // at most length_, or the only run's capacity
     row_size = std::min(row_size, length_);
-    const unsigned threads = unsigned(std::max<int64_t>(std::min(size / 2, 256), warp_width));
+    const unsigned threads =
+        unsigned(std::max<int64_t>(std::min<int64_t>(size / 2, elementwise_threads), warp_width));
     for_rows([&](int64_t first, unsigned count) {
       launch(run_kernel, dim3(unsigned(runs.count()), count), dim3(threads), size_t(size) * sizeof(Keyed),
              stream, static_cast<const Keyed *>(from), to, runs, row_size, size, first);
@@ -150,10 +153,10 @@ class RowSort {
       const Runs merged = {length_, runs.cover * 2, keep_};
       const int64_t merged_row = std::min(merged.count() * merged.stride(), length_);
       for_rows([&](int64_t first, unsigned count) {
-        dim3 grid = blocks(ceil_div(runs.count() * runs.stride(), 256));
+        dim3 grid = blocks(ceil_div(runs.count() * runs.stride(), elementwise_threads));
         grid.y = count;
-        launch(merge_kernel, grid, dim3(256), 0, stream, static_cast<const Keyed *>(from), to, runs, merged,
-               row_size, merged_row, first);
+        launch(merge_kernel, grid, dim3(elementwise_threads), 0, stream, static_cast<const Keyed *>(from), to,
+               runs, merged, row_size, merged_row, first);
       });
       runs = merged;
       row_size = merged_row;
