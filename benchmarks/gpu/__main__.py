@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import re
+import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +33,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0, help="of timing, per row (1)")
     parser.add_argument("--mib", type=int, default=256, help="size of the tensors of memory-bound rows (256)")
     parser.add_argument("--no-torch", action="store_true", help="as if PyTorch were not installed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures, after every row")
     parser.add_argument("--write", type=Path, metavar="FILE", help="append the table: docs/hardware.md")
     parser.add_argument(
         "--smoke", action="store_true", help="tiny sizes, one sample: does it run? the figures mean nothing"
     )
+    parser.add_argument("--resume", type=Path, help=argparse.SUPPRESS)  # what a process before measured
     return parser.parse_args()
 
 
@@ -52,19 +57,24 @@ class Benchmark:
     def go(self) -> int:
         """Measure every row that is asked for; 1 when a result was wrong or a row failed."""
         wanted = lambda row: re.search(self.options.only, f"{row.group}: {row.name}")
-        self.attempt(Row("memory", "copy", "", lambda m: [], print, print), self.copy)
-        for row in filter(wanted, rows(self.sizes)):
-            self.attempt(row, self.row)
-        for row in filter(wanted, calls(self.sizes)):
-            self.attempt(row, self.call)
-        if re.search(self.options.only, "graph: decoding step"):
-            self.attempt(Row("graph", "decoding step", "", lambda m: [], print, print), self.graph)
-        text = self.run.text()
-        print(f"\n{text}")
-        if self.options.json:
-            self.options.json.write_text(self.run.json())
-        if self.options.write:
-            report.append(self.options.write, text)
+        alone = lambda group, name: Row(group, name, "", lambda m: [], print, print)
+        tasks = chain(  # each is made when its turn comes
+            [(alone("memory", "copy"), self.copy)],
+            ((row, self.row) for row in filter(wanted, rows(self.sizes))),
+            ((row, self.call) for row in filter(wanted, calls(self.sizes))),
+            ((row, self.graph) for row in filter(wanted, [alone("graph", "decoding step")])),
+        )
+        if self.options.resume:
+            self.run.resume(self.options.resume.read_text())
+            self.options.resume.unlink()
+        try:
+            for row, measure in islice(tasks, self.run.rows, None):
+                self.attempt(row, measure)
+        finally:  # what was measured until a time limit, or Ctrl-C, is kept
+            text = self.run.text()
+            print(f"\n{text}")
+            if self.options.write:
+                report.append(self.options.write, text)
         return int(self.run.failed)
 
     def attempt(self, row: Row, measure: Callable[[Row], Result]) -> None:
@@ -74,8 +84,29 @@ class Benchmark:
         except (WrongResult, ic.Error, RuntimeError) as error:
             result = Result(row.group, row.name, row.size, error=f"{type(error).__name__}: {error}")
         self.run.add(result)
+        self.run.rows += 1
         print(result.line(), file=sys.stderr, flush=True)
+        if self.options.json:
+            self.options.json.write_text(self.run.json())
+        if result.error and not self.usable():
+            self.begin_anew()
         self.release()
+
+    def usable(self) -> bool:
+        """Tell whether the device still computes: some errors are the last answer that a process gets."""
+        try:
+            return bool((ic.ones((1,), dtype=ic.float32, device=self.device) + 1.0).tolist() == [2.0])
+        except ic.Error:
+            return False
+
+    def begin_anew(self) -> None:
+        """Become a fresh process, which goes on behind this row."""
+        handle, path = tempfile.mkstemp(suffix=".json")
+        with os.fdopen(handle, "w") as file:
+            file.write(self.run.json())
+        print("the device is lost to this process: another one goes on", file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, *sys.argv, "--resume", path])
 
     def release(self) -> None:
         """Give memory back, so that either library can have it."""
@@ -155,4 +186,5 @@ class Benchmark:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     sys.exit(Benchmark(parse()).go())

@@ -8,7 +8,7 @@ import datetime
 import json
 import math
 import platform
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -114,11 +114,24 @@ class Run:
     torch: str
     smoke: bool
     bandwidth: float = 0
+    rows: int = 0  # that were tried; one may have several results
     results: list[Result] = field(default_factory=list)
     date: str = field(default_factory=now)
 
     def add(self, result: Result) -> None:
         self.results.append(result)
+
+    def resume(self, text: str) -> None:
+        """Go on with what another process measured, as `json` wrote it."""
+        kept = json.loads(text)
+        self.bandwidth, self.rows, self.date = kept["bandwidth"], kept["rows"], kept["date"]
+        for row in kept["results"]:
+            known = {item.name: row[item.name] for item in fields(Result)}
+            for library in ("ours", "theirs"):
+                known[library] = known[library] and Times(**known[library])
+            for pair in ("target", "against"):
+                known[pair] = known[pair] and tuple(known[pair])
+            self.add(Result(**known))
 
     @property
     def failed(self) -> bool:

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("build", "quick", "suite", "memcheck", "racecheck", "bench")
+#: What tells most comes first: a visit may be cut short.
+STEPS = ("build", "quick", "bench", "suite", "memcheck", "racecheck")
 # One operator of each kind of kernel: the tools make a launch a hundred times slower.
 CHECKED = ["add", "rms_norm", "softmax", "sum", "sort", "topk", "linear", "paged_attention",
            "scaled_dot_product_attention", "paged_caching", "random_sample"]  # fmt: skip
@@ -34,6 +35,9 @@ def parse() -> argparse.Namespace:
         "--logs", type=Path, default=ROOT / "build" / "gpu", help="folder of logs and results"
     )
     parser.add_argument("--archs", default="90a", help="what device code is compiled for (90a)")
+    parser.add_argument(
+        "--wheels", type=Path, help="folder of wheels that were built elsewhere, to install instead"
+    )
     parser.add_argument("--limit", type=float, default=600, help="seconds that a step may take (600)")
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
@@ -75,8 +79,8 @@ class Session:
         install += ["--upgrade", "--target", str(self.site)]
         if step == "build":
             vendor = self.environment["INFINICORE_TEST_BACKEND"]
-            folders = ROOT / "infinicore-core", ROOT / f"infinicore-{vendor}"
-            return [*([*install, str(folder)] for folder in folders), [python, "-m", "infinicore"]]
+            sources = [self.source("infinicore-core"), self.source(f"infinicore-{vendor}")]
+            return [*([*install, str(source)] for source in sources), [python, "-m", "infinicore"]]
         if step == "quick":
             return [[python, str(ROOT / "benchmarks" / "gpu"), "--device", device, "--smoke"]]
         if step == "suite":
@@ -89,6 +93,12 @@ class Session:
             return [[tool, "--tool", step, "--target-processes", "all", "--error-exitcode", "3", *small]]
         figures = ["--json", str(self.logs / "bench.json"), "--write", str(self.logs / "hardware.md")]
         return [[python, str(ROOT / "benchmarks" / "gpu"), "--device", device, *figures]]
+
+    def source(self, distribution: str) -> Path:
+        """Say what a distribution is installed from: a wheel that was brought along, else its folder."""
+        pattern = f"{distribution.replace('-', '_')}-[0-9]*.whl"
+        found = sorted(self.options.wheels.resolve().glob(pattern)) if self.options.wheels else []
+        return found[-1] if found else ROOT / distribution
 
     def run(self, step: str) -> bool:
         """Run a step; its output goes to the terminal and to its log."""

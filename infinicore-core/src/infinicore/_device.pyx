@@ -231,6 +231,9 @@ for _name in discovery.NUMBERS:
 
 cdef int _contexts = 0
 cdef object _lock = allocate_lock()
+# The context of each capture that is under way, whichever thread records. Devices refuse to be waited for as a
+# whole meanwhile, and spoil the capture.
+captures = []
 cdef list _immortal = []  # contexts are borrowed from thread states, which cannot hold references
 
 
@@ -524,6 +527,9 @@ def synchronize(value=None):
     """
     cdef Context context = as_device(value).context()
     cdef infiniStatus_t status
+    if context in captures:
+        raise errors.Error(f"synchronize: a graph is being recorded on {context.device}, which cannot be waited "
+                           "for as a whole until then; wait for a stream instead")
     context.activate()
     with nogil:
         status = context.runtime.synchronize()

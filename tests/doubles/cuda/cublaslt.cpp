@@ -278,11 +278,15 @@ DOUBLE_API int cublasLtMatmul(cublasLtContext *, Description *description, const
   if (const int error = check(*description, *la, *lb, *lc); error != 0) return error;
   if (c != d || algorithm == nullptr) return not_supported;
   const uint64_t alignment = algorithm->data[0], needed = algorithm->data[1];
+  const auto multiple = [](const void *address, uint64_t of) {
+    return reinterpret_cast<uintptr_t>(address) % of == 0;
+  };
   for (const auto &[operand, layout] : {std::pair{a, la}, {b, lb}, {c, lc}})
-    if (reinterpret_cast<uintptr_t>(operand) % alignment != 0 || !on_device(operand, width(layout->type)))
-      return invalid_value;
-  if (needed > bytes || (needed > 0 && !on_device(workspace, needed))) return invalid_value;
-  if ((description->epilogue & bias) != 0 && !on_device(description->bias, lc->rows * width(lc->type)))
+    if (!multiple(operand, alignment) || !on_device(operand, width(layout->type))) return invalid_value;
+  if (needed > bytes || (needed > 0 && !(on_device(workspace, needed) && multiple(workspace, 256))))
+    return invalid_value;
+  if ((description->epilogue & bias) != 0 &&
+      !(on_device(description->bias, lc->rows * width(lc->type)) && multiple(description->bias, alignment)))
     return invalid_value;
   for (const float *scale : description->scales)
     if (scale != nullptr && !on_device(scale, sizeof(*scale))) return invalid_value;

@@ -24,7 +24,7 @@ extern std::condition_variable changed;
 extern double patience;  // seconds that one waits for others
 
 // All of these with `mutex` held. What a graph's update may not change is which kinds of things it does.
-enum class Node { kernel, copy, set, free };
+enum class Node { kernel, copy, set, free, event };
 cudaError_t enqueue(cudaStream_t stream, Make make, Node kind = Node::kernel);
 bool on_device(const void *memory, size_t bytes);  // inside one live allocation
 int current_device();

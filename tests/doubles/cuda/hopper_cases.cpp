@@ -38,9 +38,9 @@ struct Tiles {
 };
 
 // out = (q k') v, by one warpgroup.
-__global__ void two_products(int which, const __grid_constant__ TensorMap q,
-                             const __grid_constant__ TensorMap k, const __grid_constant__ TensorMap v,
-                             float *out) {
+__global__ void __launch_bounds__(128)
+    two_products(int which, const __grid_constant__ TensorMap q, const __grid_constant__ TensorMap k,
+                 const __grid_constant__ TensorMap v, float *out) {
   auto &tiles = *static_cast<Tiles *>(shared_memory());
   if (threadIdx.x == 0) {
     barrier_init(&tiles.full, 1);

@@ -13,6 +13,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,9 +26,13 @@ struct CUgraphNode_st {
   Node kind;
   Make make;
 };
+struct CUstream_st;
 struct CUgraph_st {
   std::vector<CUgraphNode_st> nodes;
   bool broken = false;
+  CUstream_st *origin = nullptr;  // whose capture it is
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  std::thread::id thread;
 };
 struct CUgraphExec_st {
   std::vector<CUgraphNode_st> nodes;
@@ -38,13 +43,16 @@ struct CUstream_st {
   uint64_t queued = 0, done = 0;
   bool busy = false;  // a step of it is being run
   CUgraph_st *capture = nullptr;
+  uint64_t captured = 0, joined = 0;  // nodes of the capture, and how many of them its origin waits for
 };
 struct CUevent_st {
   unsigned flags = 0;
+  int device = 0;
   CUstream_st *stream = nullptr;
   uint64_t target = 0;                                          // reached when the stream has done so much
   std::shared_ptr<double> when = std::make_shared<double>(-1);  // milliseconds
   CUgraph_st *capture = nullptr;
+  bool captured = false;  // recorded last while its stream was: it marks no point in time
 };
 
 namespace double_cuda {
@@ -65,7 +73,14 @@ struct Fault {
   int error;
 };
 
+struct Block {
+  size_t first;  // bytes
+  int second;    // device
+  bool pooled;   // of a stream-ordered pool, which alone takes it back on a stream
+};
+
 struct Machine {
+  int running = 0;  // the device of the step that runs
   int devices = 2, driver = 13000, pools = 1, capability = 90;
   const int runtime = 13000;
   size_t memory = size_t(2) << 30;  // of each device
@@ -75,7 +90,8 @@ struct Machine {
   CUstream_st standard[max_devices];
   std::set<CUstream_st *> streams;
   std::set<CUevent_st *> events;
-  std::map<char *, std::pair<size_t, int>> memory_blocks, pinned;  // address -> size, device
+  std::map<char *, Block> memory_blocks;
+  std::map<char *, std::pair<size_t, int>> pinned;  // address -> size, device
   std::set<std::pair<int, int>> peers;
   std::map<std::string, int> live;
   char *arena = nullptr;
@@ -152,6 +168,7 @@ bool advance(CUstream_st &stream) {
   int result = 0;
   {
     const Opened opened;
+    machine().running = stream.device;
     result = stream.queue.front()();
   }
   stream.busy = false;
@@ -205,7 +222,7 @@ bool in_arena(const void *memory) {
 }
 
 // The first gap in the arena; 512 bytes lie between blocks, so that none runs into the next unseen.
-char *allocate(size_t bytes, int device) {
+char *allocate(size_t bytes, int device, bool pooled = false) {
   if (machine().used[device] + bytes > machine().memory) return nullptr;
   char *place = machine().arena;
   for (const auto &[start, block] : machine().memory_blocks) {
@@ -213,7 +230,7 @@ char *allocate(size_t bytes, int device) {
     place = start + (block.first + 1023) / 512 * 512;
   }
   if (place + bytes > machine().arena + arena_bytes) return nullptr;
-  machine().memory_blocks[place] = {bytes, device};
+  machine().memory_blocks[place] = {bytes, device, pooled};
   machine().used[device] += bytes;
   count("memory", 1);
   const Opened opened;
@@ -274,6 +291,7 @@ cudaError_t enqueue(cudaStream_t handle, Make make, Node kind) {
   if (stream == nullptr) return cudaErrorInvalidResourceHandle;
   if (stream->capture != nullptr) {
     stream->capture->nodes.push_back({kind, std::move(make)});
+    ++stream->captured;
     return cudaSuccess;
   }
   stream->queue.push_back(make());
@@ -324,7 +342,8 @@ DOUBLE_API int cuda_double_live(const char *what) {
 }
 
 // Whose memory an address is, and from where to where: the host's (0), a live allocation's (1), or that of a
-// device which is in none (2). Asked by a kernel that runs, so with `mutex` held.
+// device which is in none (2), or in one that the running device cannot reach. Asked by a kernel that runs,
+// so with `mutex` held.
 DOUBLE_API int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t *end) {
   const auto number = [](const void *pointer) { return reinterpret_cast<uintptr_t>(pointer); };
   const uintptr_t arena = number(machine().arena);
@@ -340,7 +359,10 @@ DOUBLE_API int cuda_double_range(uintptr_t address, uintptr_t *begin, uintptr_t 
   const uintptr_t start = number(after->first), past = start + after->second.first;
   *begin = address < past ? start : past;
   if (address < past) *end = past;
-  return address < past ? 1 : 2;
+  // Another device's memory exists for those that were made its peers.
+  const int owner = after->second.second, running = machine().running;
+  const bool reachable = owner == running || machine().peers.count({running, owner}) != 0;
+  return address < past && reachable ? 1 : 2;
 }
 
 // How many faults have not happened yet.
@@ -354,6 +376,8 @@ DOUBLE_API cudaError_t cuda_double_launch(cudaStream_t stream, int (*run)(void *
                                           void *kernel) {
   const std::shared_ptr<void> held(kernel, destroy);
   return api("cudaLaunchKernel", [&](auto &) {
+    if (const CUstream_st *joined = resolve(stream); joined != nullptr && joined->device != device_of_thread)
+      return cudaErrorInvalidResourceHandle;  // kernels run on the current device
     const int later = injected("kernel");
     return enqueue(stream, [=] { return [=] { return later != 0 ? later : run(held.get()); }; });
   });
@@ -390,6 +414,13 @@ constexpr Text TEXTS[] = {
      "operation not permitted when stream is capturing"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated",
      "operation failed due to a previous error during capture"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched",
+     "capture was not ended in the same stream as it began"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined", "capturing stream has unjoined work"},
+    {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation",
+     "dependency created on uncaptured work in another stream"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent",
+     "operation not permitted on an event last recorded in a capturing stream"},
     {cudaErrorGraphExecUpdateFailure, "cudaErrorGraphExecUpdateFailure",
      "the graph update was not performed because it included changes which violated constraints specific to "
      "instantiated graph update"},
@@ -411,6 +442,28 @@ cudaError_t may_wait(CUstream_st *stream) {
   if (stream->capture == nullptr) return cudaSuccess;
   stream->capture->broken = true;
   return cudaErrorStreamCaptureUnsupported;
+}
+
+// Nor may one wait for all of a device.
+cudaError_t may_wait_for_all(int device) {
+  cudaError_t error = cudaSuccess;
+  for (CUstream_st *stream : machine().streams)
+    if (stream->device == device && stream->capture != nullptr) error = may_wait(stream);
+  return error;
+}
+
+// What may wait for the device (memory that is allocated, copies that the host waits for) is refused unless
+// the captures that are under way were begun as relaxed ones, or, thread-local, by other threads.
+cudaError_t may_be_unsafe() {
+  cudaError_t error = cudaSuccess;
+  for (CUstream_st *stream : machine().streams) {
+    CUgraph_st *graph = stream->capture;
+    if (graph == nullptr || graph->mode == cudaStreamCaptureModeRelaxed) continue;
+    if (graph->mode == cudaStreamCaptureModeThreadLocal && graph->thread != std::this_thread::get_id())
+      continue;
+    error = may_wait(stream);
+  }
+  return error;
 }
 
 }  // namespace
@@ -454,7 +507,10 @@ DOUBLE_API cudaError_t cudaSetDevice(int device) {
   return cudaSuccess;
 }
 DOUBLE_API cudaError_t cudaDeviceSynchronize() {
-  return api("cudaDeviceSynchronize", [&](auto &lock) { return drain(device_of_thread, lock); });
+  return api("cudaDeviceSynchronize", [&](auto &lock) {
+    CHECKED(may_wait_for_all(device_of_thread));
+    return drain(device_of_thread, lock);
+  });
 }
 DOUBLE_API cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr attribute, int device) {
   return api("cudaDeviceGetAttribute", [&](auto &) {
@@ -526,6 +582,7 @@ DOUBLE_API cudaError_t cudaMemGetInfo(size_t *free, size_t *total) {
 }
 DOUBLE_API cudaError_t cudaMalloc(void **memory, size_t bytes) {
   return api("cudaMalloc", [&](auto &) {
+    CHECKED(may_be_unsafe());
     *memory = allocate(bytes, device_of_thread);
     return *memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
   });
@@ -533,12 +590,14 @@ DOUBLE_API cudaError_t cudaMalloc(void **memory, size_t bytes) {
 DOUBLE_API cudaError_t cudaFree(void *memory) {
   return api("cudaFree", [&](auto &lock) {
     if (memory == nullptr) return cudaSuccess;
+    CHECKED(may_be_unsafe());
     CHECKED(drain(device_of_thread, lock));
     return release(memory) ? cudaSuccess : cudaErrorInvalidValue;
   });
 }
 DOUBLE_API cudaError_t cudaMallocHost(void **memory, size_t bytes) {
   return api("cudaMallocHost", [&](auto &) {
+    CHECKED(may_be_unsafe());
     *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
     if (*memory == nullptr) return cudaErrorMemoryAllocation;
     machine().pinned[static_cast<char *>(*memory)] = {bytes, device_of_thread};
@@ -548,6 +607,7 @@ DOUBLE_API cudaError_t cudaMallocHost(void **memory, size_t bytes) {
 }
 DOUBLE_API cudaError_t cudaFreeHost(void *memory) {
   return api("cudaFreeHost", [&](auto &lock) {
+    CHECKED(may_be_unsafe());
     CHECKED(drain(device_of_thread, lock));
     if (machine().pinned.erase(static_cast<char *>(memory)) == 0) return cudaErrorInvalidValue;
     std::free(memory);
@@ -559,13 +619,14 @@ DOUBLE_API cudaError_t cudaMallocAsync(void **memory, size_t bytes, cudaStream_t
   return api("cudaMallocAsync", [&](auto &) {
     if (resolve(stream) == nullptr) return cudaErrorInvalidResourceHandle;
     if (machine().pools == 0) return cudaErrorNotSupported;
-    *memory = allocate(bytes, resolve(stream)->device);
+    *memory = allocate(bytes, resolve(stream)->device, true);
     return *memory != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
   });
 }
 DOUBLE_API cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream) {
   return api("cudaFreeAsync", [&](auto &) {
-    if (!on_device(memory, 1)) return cudaErrorInvalidValue;
+    const auto block = machine().memory_blocks.find(static_cast<char *>(memory));
+    if (block == machine().memory_blocks.end() || !block->second.pooled) return cudaErrorInvalidValue;
     if (machine().pools == 0) return cudaErrorNotSupported;
     const auto step = [=] { return release(memory) ? 0 : static_cast<int>(cudaErrorIllegalAddress); };
     return enqueue(
@@ -574,6 +635,7 @@ DOUBLE_API cudaError_t cudaFreeAsync(void *memory, cudaStream_t stream) {
 }
 DOUBLE_API cudaError_t cudaMemcpy(void *target, const void *source, size_t bytes, cudaMemcpyKind kind) {
   return api("cudaMemcpy", [&](auto &lock) {
+    CHECKED(may_be_unsafe());
     CHECKED(check_copy(target, source, bytes, kind));
     CHECKED(enqueue(nullptr, copy_step(target, source, bytes, kind), Node::copy));
     CUstream_st *stream = resolve(nullptr);
@@ -632,21 +694,28 @@ DOUBLE_API cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t even
   return api("cudaStreamWaitEvent", [&](auto &) {
     CUstream_st *stream = resolve(handle);
     if (stream == nullptr || machine().events.count(event) == 0) return cudaErrorInvalidResourceHandle;
-    if (event->capture != nullptr) {  // the stream joins the capture
+    if (event->capture != nullptr) {  // the stream joins the capture, or waits for one that did
+      if (stream->capture != event->capture) stream->captured = stream->joined = 0;
       stream->capture = event->capture;
+      if (stream == event->capture->origin) event->stream->joined = event->target;
       return cudaSuccess;
     }
+    if (event->captured) return cudaErrorCapturedEvent;
     CUstream_st *awaited = event->stream;
+    if (stream->capture != nullptr && awaited != nullptr) {
+      stream->capture->broken = true;
+      return cudaErrorStreamCaptureIsolation;
+    }
     if (awaited == nullptr || awaited == stream) return cudaSuccess;
     const uint64_t target = event->target;
-    return enqueue(handle, [=] {
-      return [=] {
-        const CUstream_st *first = machine().standard;
-        const bool standard = awaited >= first && awaited < first + max_devices;
-        const bool gone = !standard && machine().streams.count(awaited) == 0;  // destroyed: its work is done
-        return gone || awaited->done >= target ? 0 : pending;
-      };
-    });
+    const auto reached = [=] {
+      const CUstream_st *first = machine().standard;
+      const bool standard = awaited >= first && awaited < first + max_devices;
+      const bool gone = !standard && machine().streams.count(awaited) == 0;  // destroyed: its work is done
+      return gone || awaited->done >= target ? 0 : pending;
+    };
+    return enqueue(
+        handle, [=] { return reached; }, Node::event);
   });
 }
 
@@ -655,6 +724,7 @@ DOUBLE_API cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned fla
     if ((flags & ~(blocking_sync | disable_timing)) != 0) return cudaErrorInvalidValue;
     *event = new CUevent_st;
     (*event)->flags = flags;
+    (*event)->device = device_of_thread;
     machine().events.insert(*event);
     count("event", 1);
     return cudaSuccess;
@@ -672,10 +742,17 @@ DOUBLE_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
   return api("cudaEventRecord", [&](auto &) {
     CUstream_st *stream = resolve(handle);
     if (stream == nullptr || machine().events.count(event) == 0) return cudaErrorInvalidResourceHandle;
+    if (event->device != stream->device) return cudaErrorInvalidResourceHandle;
     event->capture = stream->capture;
-    if (stream->capture != nullptr) return cudaSuccess;
+    event->captured = stream->capture != nullptr;
+    if (event->captured) {
+      event->stream = stream;
+      event->target = stream->captured;
+      return cudaSuccess;
+    }
     const auto when = event->when = std::make_shared<double>(-1);
-    const cudaError_t error = enqueue(handle, [=] { return [=] { return *when = now(), 0; }; });
+    const cudaError_t error = enqueue(
+        handle, [=] { return [=] { return *when = now(), 0; }; }, Node::event);
     event->stream = stream;
     event->target = stream->queued;
     return error;
@@ -684,6 +761,7 @@ DOUBLE_API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t handle) {
 DOUBLE_API cudaError_t cudaEventQuery(cudaEvent_t event) {
   return api("cudaEventQuery", [&](auto &) {
     if (machine().events.count(event) == 0) return cudaErrorInvalidResourceHandle;
+    if (event->captured) return cudaErrorCapturedEvent;
     if (event->stream == nullptr || event->stream->done >= event->target) return cudaSuccess;
     advance(*event->stream);  // whoever asks often enough sees it come
     return cudaErrorNotReady;
@@ -692,15 +770,17 @@ DOUBLE_API cudaError_t cudaEventQuery(cudaEvent_t event) {
 DOUBLE_API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   return api("cudaEventSynchronize", [&](auto &lock) {
     if (machine().events.count(event) == 0) return cudaErrorInvalidResourceHandle;
-    if (event->capture != nullptr) return cudaErrorStreamCaptureUnsupported;
+    if (event->captured) return cudaErrorCapturedEvent;
     return event->stream == nullptr ? cudaSuccess : finish(*event->stream, event->target, lock);
   });
 }
 DOUBLE_API cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
   return api("cudaEventElapsedTime", [&](auto &) {
     for (cudaEvent_t event : {start, end})
-      if (machine().events.count(event) == 0 || (event->flags & disable_timing) != 0)
+      if (machine().events.count(event) == 0 || (event->flags & disable_timing) != 0 ||
+          event->device != start->device)
         return cudaErrorInvalidResourceHandle;
+    if (start->captured || end->captured) return cudaErrorCapturedEvent;
     if (*start->when < 0 || *end->when < 0)
       return start->stream != nullptr && end->stream != nullptr ? cudaErrorNotReady
                                                                 : cudaErrorInvalidResourceHandle;
@@ -709,12 +789,13 @@ DOUBLE_API cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t sta
   });
 }
 
-DOUBLE_API cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode) {
+DOUBLE_API cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMode mode) {
   return api("cudaStreamBeginCapture", [&](auto &) {
     CUstream_st *stream = resolve(handle);
     if (stream == nullptr) return cudaErrorInvalidResourceHandle;
     if (handle == nullptr || stream->capture != nullptr) return cudaErrorStreamCaptureUnsupported;
-    stream->capture = new CUgraph_st;
+    stream->capture = new CUgraph_st{{}, false, stream, mode, std::this_thread::get_id()};
+    stream->captured = stream->joined = 0;
     count("graph", 1);
     return cudaSuccess;
   });
@@ -725,14 +806,20 @@ DOUBLE_API cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t *gr
     *graph = nullptr;
     if (stream == nullptr || stream->capture == nullptr) return cudaErrorInvalidValue;
     CUgraph_st *captured = stream->capture;
+    if (captured->origin != stream) return cudaErrorStreamCaptureUnmatched;
+    bool joined = true;
     for (CUstream_st *other : machine().streams)
-      if (other->capture == captured) other->capture = nullptr;
+      if (other->capture == captured) {
+        joined = joined && (other == stream || other->joined == other->captured);
+        other->capture = nullptr;
+      }
     for (CUevent_st *event : machine().events)
       if (event->capture == captured) event->capture = nullptr;
-    if (captured->broken) {
+    if (captured->broken || !joined) {
+      const bool broken = captured->broken;
       delete captured;
       count("graph", -1);
-      return cudaErrorStreamCaptureInvalidated;
+      return broken ? cudaErrorStreamCaptureInvalidated : cudaErrorStreamCaptureUnjoined;
     }
     *graph = captured;
     return cudaSuccess;

@@ -56,6 +56,16 @@ def test_a_row_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     assert "**failed**" in page
 
 
+def test_a_row_that_breaks_the_device_fails_alone(tmp_path: Path) -> None:
+    """A wrong address is the last thing that CUDA does for a process: another one goes on behind the row."""
+    rows = ["--no-torch", "--only", "memory: (add|mul|silu)$"]
+    found, page = run(tmp_path, *rows, code=1, CUDA_DOUBLE="fail=kernel:120:700")  # the second row's
+    assert [result["name"] for result in found["results"]] == ["copy", "add", "mul", "silu"]
+    errors = {result["name"]: result["error"] for result in found["results"] if result["error"]}
+    assert list(errors) == ["mul"] and "illegal memory access" in errors["mul"]
+    assert page.count("\n## ") == 1 and page.count("**failed**") == 1
+
+
 def test_a_wrong_result_is_found() -> None:
     """The check itself: one wrong row among many, and a NaN."""
     code = f"""
@@ -97,5 +107,11 @@ def test_a_session_keeps_a_log_of_each_step(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "graph: decoding step" in (tmp_path / "quick.log").read_text()
     assert done.stdout.endswith(f"quick: ok ({tmp_path / 'quick.log'})\n")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "infinicore_core-1.0-cp312-cp312-linux_x86_64.whl").write_text("no wheel")
+    built = [*session[:-1], "build", "--wheels", str(wheels)]
+    done = subprocess.run(built, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 1 and "infinicore_core-1.0-cp312-cp312-linux_x86_64.whl" in done.stdout
     done = subprocess.run([*session, "--limit", "0"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 1 and "quick: ended with 124" in done.stdout

@@ -7,6 +7,10 @@ from types import ModuleType
 
 import pytest
 
+from infinicore.testing.known_failures import KnownFailures
+from infinicore.testing.runner import run_isolated
+from infinicore.testing.suite import Options
+
 REPORT = """
 backend = ic.backends["cuda"]
 print(len(backend.devices), backend.state, backend.reason)
@@ -322,3 +326,38 @@ def test_nothing_is_left_behind(python) -> None:
         """
     )
     assert said.startswith("True"), said
+
+
+BREAKS = """
+import ctypes
+import infinicore as ic
+from infinicore.testing.suite import check
+
+def doubled(target):
+    one = ic.ones((2,), dtype=ic.float32, device=target.device)
+    return (one + one).tolist()
+
+@check("stress", "device")
+def works(target):
+    assert doubled(target) == [2, 2]
+
+@check("stress", "device")
+def breaks(target):
+    ctypes.CDLL("libcudart.so.13").cuda_double_configure(b"fail=kernel:1:700")
+    doubled(target)
+
+@check("stress", "device")
+def works_behind(target):
+    assert doubled(target) == [2, 2]
+"""
+
+
+def test_a_check_that_breaks_the_device_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address is the last thing that CUDA does for a process: the kit goes on in another one."""
+    (tmp_path / "sitecustomize.py").write_text(BREAKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = Options("cuda", operators=(), tests=("stress",), iterations=1)
+    outcomes = {o.id: o for o in run_isolated(options, KnownFailures())}
+    assert {o.id for o in outcomes.values() if o.state == "failed"} == {"device.breaks"}
+    assert "an illegal memory access was encountered" in outcomes["device.breaks"].message
+    assert outcomes["device.works_behind"].state == "passed"

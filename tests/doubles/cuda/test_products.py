@@ -273,6 +273,17 @@ def test_a_bias_is_part_of_the_product(products: Products) -> None:
     assert products() == 1
 
 
+def test_a_bias_at_an_odd_address_chooses_the_algorithm(products: Products) -> None:
+    x, weight, bias = (
+        np.arange(72, dtype=np.float16).reshape(24, 3),
+        np.eye(16, 3, dtype=np.float16),
+        np.arange(17),
+    )
+    out = ic.linear(of(x), of(weight), of(np.float16(bias)).narrow(0, 1, 16))
+    assert out.tolist() == (x @ weight.T + bias[1:]).tolist()
+    assert products() == 1
+
+
 def test_a_batch_is_one_product(products: Products) -> None:
     a, b = (np.arange(240, dtype=np.float32).reshape(4, 20, 3), np.ones((4, 3, 5), np.float32))
     c = ic.baddbmm(of(np.ones((4, 20, 5), np.float32)), of(a), of(b), beta=0.5)

@@ -158,6 +158,79 @@ def test_a_graph_replays_what_was_captured(runtime: Any) -> None:
 
 
 @alone
+def test_what_cuda_forbids_while_a_stream_is_captured(runtime: Any) -> None:
+    runtime.set_device(0)
+    stream, other = (make(runtime.stream_create, 0) for _ in range(2))
+    event, memory = make(runtime.event_create, 1), make(runtime.malloc_device, c_uint64(4))
+    everywhere, this_thread, relaxed = range(3)
+
+    def spoilt(mode: int, words: str, function: Any, *arguments: object) -> None:
+        runtime.capture_begin(stream, mode)
+        runtime.memset_async(memory, 5, c_uint64(4), stream)
+        with pytest.raises(Error, match=words):
+            function(*arguments)
+        with pytest.raises(Error, match="cudaStreamEndCapture: operation failed due to a previous error"):
+            runtime.capture_end(stream, byref(c_void_p()))
+
+    capturing = "operation not permitted when stream is capturing"
+    for mode in (everywhere, this_thread):  # what may wait for the device
+        spoilt(mode, f"cudaMalloc: {capturing}", runtime.malloc_device, c_uint64(4), byref(c_void_p()))
+        spoilt(mode, f"cudaFree: {capturing}", runtime.free_device, memory)
+        host = ctypes.create_string_buffer(4)
+        spoilt(mode, f"cudaMemcpy: {capturing}", runtime.memcpy_sync, host, memory, c_uint64(4), D2H)
+    spoilt(relaxed, f"cudaDeviceSynchronize: {capturing}", runtime.synchronize)
+    runtime.event_record(event, other)
+    spoilt(relaxed, "uncaptured work in another stream", runtime.stream_wait_event, stream, event)
+
+    runtime.capture_begin(stream, relaxed)
+    runtime.event_record(event, stream)
+    for function in (runtime.event_query, runtime.event_synchronize):
+        with pytest.raises(Error, match="an event last recorded in a capturing stream"):
+            function(event)
+    runtime.stream_wait_event(other, event)
+    runtime.memset_async(memory, 5, c_uint64(4), other)
+    with pytest.raises(Error, match="cudaStreamEndCapture: capture was not ended in the same stream"):
+        runtime.capture_end(other, byref(c_void_p()))
+    with pytest.raises(Error, match="cudaStreamEndCapture: capturing stream has unjoined work"):
+        runtime.capture_end(stream, byref(c_void_p()))
+    with pytest.raises(Error, match="an event last recorded in a capturing stream"):
+        runtime.event_query(event)
+    runtime.free_device(memory)
+    runtime.event_destroy(event)
+    for made in (stream, other):
+        runtime.stream_destroy(made)
+
+
+@alone
+def test_what_belongs_to_a_device_stays_there(runtime: Any) -> None:
+    runtime.set_device(0)
+    event, memory = make(runtime.event_create, 0), make(runtime.malloc_device, c_uint64(4))
+    with pytest.raises(Error, match="cudaFreeAsync: invalid argument"):  # of no pool
+        runtime.free_async(memory, None)
+    runtime.set_device(1)
+    stream = make(runtime.stream_create, 0)
+    with pytest.raises(Error, match="cudaEventRecord: invalid resource handle"):
+        runtime.event_record(event, stream)
+    runtime.set_device(0)
+    runtime.event_destroy(event)
+    runtime.free_device(memory)
+    runtime.stream_destroy(stream)
+
+
+def test_a_recording_is_not_spoilt_by_who_waits_for_the_device() -> None:
+    a = ic.from_numpy(np.float32([2, 3])).to("cuda")
+    out = ic.empty((2,), dtype=ic.float32, device="cuda")
+    with ic.graph("cuda") as step:
+        ic.add(a, a, out=out)
+        with pytest.raises(ic.Error, match=r"a graph is being recorded on cuda:0.*wait for a stream instead"):
+            ic.synchronize("cuda")
+        ic.empty_cache("cuda")  # gives nothing back: that would wait, too
+    step.run()
+    assert out.tolist() == [4, 6]
+    ic.synchronize("cuda")
+
+
+@alone
 def test_a_graph_is_updated_where_only_arguments_changed(runtime: Any, double: ctypes.CDLL) -> None:
     runtime.set_device(0)
     stream, memory = make(runtime.stream_create, 0), make(runtime.malloc_device, c_uint64(4))

@@ -263,6 +263,20 @@ def test_ones_and_zeros_of_any_dtype(folder: Path, name: str) -> None:
     assert (read(ops.zeros(like), name) == np.zeros(40)).all()
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_router_of_no_numbers(folder: Path, width: int) -> None:
+    """Where no score can be the best, any expert is chosen, with no number for a weight: nothing is read that
+    is not there."""
+    device = device_of(folder, width, ORDERS[width])
+    x = np.full((2, 32), np.nan, F32)
+    x[1] = np.linspace(-1, 1, 32)
+    values, indices = ic.topkrouter(
+        ic.from_numpy(x).to(device), ic.zeros((32,), dtype=ic.float32, device=device), 4
+    )
+    assert indices.tolist() == [[0] * 4, [31, 30, 29, 28]]
+    assert np.isnan(values.to("cpu").numpy()).tolist() == [[True] * 4, [False] * 4]
+
+
 @pytest.mark.parametrize("first", [0, 3])
 def test_pages_are_written_in_vectors(folder: Path, first: int) -> None:
     """Rows of a head that are whole vectors; from an address that is aligned, and from one that is not."""

@@ -55,7 +55,8 @@ def run_isolated(
     progress: Progress | None = None,
     timeout: float = TIMEOUT,
 ) -> list[Outcome]:
-    """Run the checks in another process; begin a new one behind a check that killed it or hung.
+    """Run the checks in another process; begin a new one behind a check that killed it, hung, or left a
+    device that refuses everything from then on, as CUDA's does after a wrong address.
 
     Parameters
     ----------
@@ -84,6 +85,8 @@ def run_isolated(
                         progress(outcomes[-1], len(outcomes), total)
             if worker.finished:
                 return outcomes
+            if worker.lost_device:
+                continue
             if worker.running is None:
                 raise RuntimeError(f"the checks of {options.backend} cannot run:\n{worker.said()}")
             lost = Outcome(worker.running["id"], worker.running["category"], "failed")
@@ -103,11 +106,13 @@ class _Worker:
         ``id`` and ``category`` of the check that began and did not end.
     finished : bool
         It ran all of its checks.
+    lost_device : bool
+        It ended because the check before broke the device for this process.
     """
 
     def __init__(self, options: Options, path: str | None, skip: int) -> None:
         self.running: dict[str, str] | None = None
-        self.finished = self.hung = False
+        self.finished = self.hung = self.lost_device = False
         self.started = time.monotonic()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         reader, writer = os.pipe()
@@ -160,6 +165,7 @@ class _Worker:
                     elif "outcome" in message:
                         self.running = None
                     self.finished = self.finished or "end" in message
+                    self.lost_device = self.lost_device or "lost" in message
                     yield message
 
     def said(self) -> str:
@@ -194,5 +200,16 @@ def work() -> None:
         say(total=len(checks))
         for item in checks[job["skip"] :]:
             say(start={"id": item.id, "category": item.category})
-            say(outcome=asdict(run(target, item)))
-        say(end=True)
+            outcome = run(target, item)
+            say(outcome=asdict(outcome))
+            if outcome.state == "failed" and not usable(target):
+                return say(lost=True)
+        return say(end=True)
+
+
+def usable(target: Target) -> bool:
+    """Tell whether the device still computes: a failure of one check must not fail those after it."""
+    try:
+        return bool((ic.ones((1,), dtype=ic.float32, device=target.device) + 1.0).tolist() == [2.0])
+    except ic.Error:
+        return False

@@ -22,7 +22,7 @@ struct PackedWeights {
 
 // AWQ packs eight columns into a word, in the order 0 2 4 6 1 3 5 7; GPTQ eight rows of weights, in order,
 // and its zeros are one too small.
-template <class T, bool gptq> static __global__ void __launch_bounds__(quantization_threads)
+template <class T, bool gptq> static __global__ void __launch_bounds__(elementwise_threads)
     unpack_kernel(T *out, PackedWeights packed, const T *scales, IntegerReader group_index) {
   using C = compute_t<T>;
   const int64_t column = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
@@ -178,7 +178,7 @@ class PerChannelQuantInt8 {
 // The range of a tensor in two steps, of at most range_blocks partial results.
 constexpr int64_t range_blocks = 512, range_chunk = 4096;
 
-template <class T> static __global__ void __launch_bounds__(quantization_threads)
+template <class T> static __global__ void __launch_bounds__(elementwise_threads)
     range_kernel(const T *x, Layout<2> layout, Range *partials, unsigned first, uint32_t chunk) {
   const RangeOp op;
   Range range = op.identity();
@@ -204,7 +204,7 @@ static __global__ void __launch_bounds__(most_threads)
   *zero = float(steps->zero);
 }
 // With the steps just found, or, where `steps` is NULL, with a scale and a zero that were given.
-template <class T> __global__ void __launch_bounds__(quantization_threads)
+template <class T> __global__ void __launch_bounds__(elementwise_threads)
     quantize_kernel(int8_t *packed, const T *x, Layout<2> layout, const Steps *steps, const float *scale,
                     const float *zero, bool symmetric) {
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
@@ -268,7 +268,7 @@ class PerTensorQuantInt8 {
   Run run_;
 };
 
-template <class T> __global__ void __launch_bounds__(quantization_threads)
+template <class T> __global__ void __launch_bounds__(elementwise_threads)
     dequantize_kernel(T *out, const int8_t *packed, Layout<2> layout, const float *scale, const float *zero) {
   using C = compute_t<T>;
   const uint32_t index = blockIdx.x * blockDim.x + threadIdx.x;
