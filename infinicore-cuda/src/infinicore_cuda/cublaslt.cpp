@@ -1,4 +1,4 @@
-// infinicore_cuda/cublaslt.cpp -- find cuBLASLt: PyTorch's copy, the nvidia wheels', or the toolkit's.
+// infinicore_cuda/cublaslt.cpp -- the functions of cuBLASLt, whichever copy was found, and its errors.
 // Everything that can be missing says so at the first matrix product, never at import.
 #include "cublaslt.hpp"
 
@@ -9,8 +9,7 @@ namespace infini::cuda::lt {
 
 const Functions &library() {
   static const Functions functions = [] {
-    const Library found({"libcublasLt.so.13", "libcublasLt.so.12"}, {"nvidia/cu13/lib", "nvidia/cublas/lib"},
-                        toolkit_folders(), "pip install infinicore-cuda[cu13]");
+    const Library found = cublaslt();
     Functions f;
 #define INFINI_FUNCTION(name) found.require("cublasLt" #name, f.name)
     INFINI_FUNCTION(Create);

@@ -1,4 +1,4 @@
-// infinicore_cuda/sdk.cpp -- what of NVIDIA's SDK is found at run time: driver, NVML, NCCL.
+// infinicore_cuda/sdk.cpp -- what driver, NVML and NCCL tell and do, called where they have been found.
 // Names and numbers are those of NVIDIA's documentation; none of these libraries is needed to build.
 #include "sdk.hpp"
 
@@ -6,26 +6,6 @@
 #include <mutex>
 
 namespace infini::cuda {
-
-std::vector<std::string> toolkit_folders() {
-  auto folders = environment_folders({"CONDA_PREFIX"}, "/lib");
-  for (const std::string &folder : environment_folders({"CUDA_HOME", "CUDA_PATH"}, "/lib64"))
-    folders.push_back(folder);
-  for (const char *usual : {"/usr/local/cuda/lib64", "/usr/local/cuda/targets/x86_64-linux/lib",
-                            "/usr/local/cuda/targets/sbsa-linux/lib"})
-    folders.emplace_back(usual);
-  return folders;
-}
-
-const Library &driver() {
-  static const Library library({"libcuda.so.1"}, {}, {"/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"});
-  return library;
-}
-
-const Library &nvml() {
-  static const Library library({"libnvidia-ml.so.1"}, {}, {"/usr/lib/wsl/lib", "/usr/local/nvidia/lib64"});
-  return library;
-}
 
 namespace {
 
@@ -137,10 +117,9 @@ void Sdk::set_up_device(int device) {
 }
 
 void Nccl::load() {
-  static const Library library({"libnccl.so.2"}, {"nvidia/nccl/lib"}, toolkit_folders(),
-                               "pip install infinicore-cuda[cu13]");
   static std::once_flag once;
   std::call_once(once, [] {
+    const Library library = nccl();
     library.require("ncclGetErrorString", GetErrorString);
     library.find("ncclGetLastError", GetLastError);
     library.require("ncclGetUniqueId", GetUniqueId);

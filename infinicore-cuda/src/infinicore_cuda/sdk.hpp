@@ -3,18 +3,12 @@
 #pragma once
 #include <infinicore/cudalike/collectives.hpp>
 #include <infinicore/cudalike/runtime.hpp>
-#include <infinicore/library.hpp>
 
 #include <cuda_runtime_api.h>
 
+#include "libraries.hpp"
+
 namespace infini::cuda {
-
-// Where CUDA's libraries lie that no loader path names.
-std::vector<std::string> toolkit_folders();
-
-// libcuda.so.1, whose absence means that there is no driver; and libnvidia-ml.so.1, which comes with it.
-const Library &driver();
-const Library &nvml();
 
 // A version of CUDA as its functions return it, 13000, as text, "13.0".
 inline std::string version(int number) {

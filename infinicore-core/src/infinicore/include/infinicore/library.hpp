@@ -9,37 +9,68 @@
 #include <algorithm>
 #include <cstdlib>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
 namespace infini {
 
-// Folders named site-packages or dist-packages that this process loaded a library from: where pip puts the
-// wheels of vendor libraries. (A plug-in knows no sys.path: it may serve a C program.)
-inline std::vector<std::string> package_folders() {
+// Python's sys.path, where this process runs Python. Through functions that every release of it has, looked
+// up by name: a plug-in is not linked with Python, for it may serve a C program.
+inline std::vector<std::string> python_path() {
   std::vector<std::string> found;
-  dl_iterate_phdr(
-      [](dl_phdr_info *info, size_t, void *data) {
-        auto &folders = *static_cast<std::vector<std::string> *>(data);
-        const std::string path = info->dlpi_name != nullptr ? info->dlpi_name : "";
-        for (const char *name : {"/site-packages/", "/dist-packages/"})
-          if (const size_t at = path.rfind(name); at != std::string::npos) {
-            const std::string folder = path.substr(0, at + std::string(name).size() - 1);
-            if (std::find(folders.begin(), folders.end(), folder) == folders.end()) folders.push_back(folder);
-          }
-        return 0;
-      },
-      &found);
+  const auto python = [](const char *name, auto *&function) {
+    function = reinterpret_cast<std::remove_reference_t<decltype(function)>>(dlsym(RTLD_DEFAULT, name));
+    return function != nullptr;
+  };
+  int (*running)(), (*take_gil)();
+  void (*give_gil)(int), (*release)(void *), (*forget_error)();
+  void *(*from_sys)(const char *);
+  void *(*item)(void *, ssize_t);
+  const char *(*text)(void *, ssize_t *);
+  if (!python("Py_IsInitialized", running) || !python("PyGILState_Ensure", take_gil) ||
+      !python("PyGILState_Release", give_gil) || !python("Py_DecRef", release) ||
+      !python("PyErr_Clear", forget_error) || !python("PySys_GetObject", from_sys) ||
+      !python("PySequence_GetItem", item) || !python("PyUnicode_AsUTF8AndSize", text) || running() == 0)
+    return found;
+  const int gil = take_gil();
+  void *folder = nullptr;
+  void *const path = from_sys("path");
+  for (ssize_t i = 0; path != nullptr && (folder = item(path, i)) != nullptr; ++i, release(folder))
+    if (const char *name = text(folder, nullptr); name != nullptr) found.emplace_back(name);
+  forget_error();  // the list's end, and entries that are no text
+  give_gil(gil);
   return found;
 }
 
-// The environment variables of `names` that are set, each with `below` appended.
+// The folders where pip puts the wheels of vendor libraries, named site-packages or dist-packages: those of
+// Python's path, in its order, then those that this process loaded a library from, such as this plug-in's.
+inline std::vector<std::string> package_folders() {
+  std::vector<std::string> found;
+  const auto add = [&](const std::string &path) {
+    for (const char *name : {"/site-packages/", "/dist-packages/"})
+      if (const size_t at = path.rfind(name); at != std::string::npos) {
+        const std::string folder = path.substr(0, at + std::string(name).size() - 1);
+        if (std::find(found.begin(), found.end(), folder) == found.end()) found.push_back(folder);
+      }
+  };
+  for (const std::string &folder : python_path()) add(folder + "/");
+  dl_iterate_phdr(
+      [](dl_phdr_info *info, size_t, void *data) {
+        if (info->dlpi_name != nullptr) (*static_cast<decltype(add) *>(data))(info->dlpi_name);
+        return 0;
+      },
+      const_cast<void *>(static_cast<const void *>(&add)));
+  return found;
+}
+
+// The environment variables of `names` that are set, with each of `below` appended.
 inline std::vector<std::string> environment_folders(std::initializer_list<const char *> names,
-                                                    const char *below) {
+                                                    std::initializer_list<const char *> below) {
   std::vector<std::string> found;
   for (const char *name : names)
     if (const char *value = std::getenv(name); value != nullptr && *value != '\0')
-      found.push_back(std::string(value) + below);
+      for (const char *folder : below) found.push_back(std::string(value) + folder);
   return found;
 }
 
@@ -51,16 +82,24 @@ class Library {
   };
 
   // Look for the sonames in `names`, best first: a copy that the process has already, then in the wheels of
-  // this Python (`wheels` are folders below site-packages), the dynamic loader's path, and `folders`. What
-  // helps where it is missing is `advice`: "pip install ...".
+  // this Python (`wheels` are folders below site-packages, best first) and in its conda environment, where
+  // there are such wheels at all; the dynamic loader's path, and `folders`. What helps where it is missing is
+  // `advice`: "pip install ...".
   Library(std::vector<std::string> names, const std::vector<std::string> &wheels,
           const std::vector<std::string> &folders, std::string advice = "")
       : names_(std::move(names)), advice_(std::move(advice)) {
     for (const std::string &name : names_)
       if (load(name, name, "this process", RTLD_NOLOAD)) return;
-    for (const std::string &package : package_folders())
+    std::vector<std::string> packaged;
+    if (!wheels.empty()) {
+      const std::vector<std::string> packages = package_folders();
       for (const std::string &wheel : wheels)
-        if (in_folder(package + "/" + wheel)) return;
+        for (const std::string &package : packages) packaged.push_back(package + "/" + wheel);
+      for (std::string &folder : environment_folders({"CONDA_PREFIX"}, {"/lib64", "/lib"}))
+        packaged.push_back(std::move(folder));
+    }
+    for (const std::string &folder : packaged)
+      if (in_folder(folder)) return;
     for (const std::string &name : names_)
       if (load(name, name, "the dynamic loader's path")) return;
     for (const std::string &folder : folders)
@@ -69,6 +108,8 @@ class Library {
 
   explicit operator bool() const { return handle_ != nullptr; }
   const std::string &name() const { return names_.front(); }
+  // The file that was found; empty where none was.
+  const std::string &path() const { return path_; }
   const std::vector<Step> &trail() const { return trail_; }
 
   // Tell core where was looked; during open() only.
@@ -121,7 +162,8 @@ class Library {
     const bool absent =
         text.empty() || (text.find("No such file") != std::string::npos && text.find(path) == 0);
     trail_.push_back({name, where, handle_ != nullptr ? "found" : absent ? "not found" : text});
-    if (handle_ != nullptr) path_ = path;
+    if (link_map *map = nullptr; handle_ != nullptr && dlinfo(handle_, RTLD_DI_LINKMAP, &map) == 0)
+      path_ = map->l_name;
     return handle_ != nullptr;
   }
 
