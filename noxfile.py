@@ -169,7 +169,7 @@ if VENDORS:
     @by_vendor
     def doubles(session: nox.Session, vendor: str) -> None:
         """Test a vendor's plug-in, built against a double of its SDK: no hardware, every call checked."""
-        install_built(session, "infinicore-core", groups=TEST_GROUPS)
+        install_built(session, "infinicore-core", groups=(*TEST_GROUPS, "doubles"))
         tests, folder = ROOT / "tests" / "doubles" / vendor, ROOT / "build" / "doubles" / vendor
         simt, kernels = tests.parent / "simt", folder.parent / "simt"
         for script, target in ((simt, kernels), (tests, folder)):

@@ -36,16 +36,36 @@ def core_wheel(wheels: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fresh(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of a new environment, in which pip installed the wheels of this tree."""
-    folder = tmp_path_factory.mktemp("fresh")
+def cuda_wheel(wheels: Path) -> Path:
+    """Return infinicore-cuda's wheel, where somebody built it: that takes half an hour of one processor."""
+    found = [*wheels.glob("infinicore_cuda-*.whl")]
+    if not found:
+        pytest.skip('no wheel of infinicore-cuda: nox -s "wheel(cuda)" builds it')
+    (wheel,) = found
+    return wheel
+
+
+def environment(folder: Path, wheels: Path, *distributions: str) -> Path:
+    """Return the Python of a new environment, in which pip installed these wheels of this tree."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
     install = [python, "-m", "pip", "install", "--quiet", "--no-index", "--find-links", wheels]
     # What core depends on comes from the environment that runs the tests, not from a package index.
-    subprocess.run([*install, "--no-deps", "infinicore-core", "infinicore"], check=True)
+    subprocess.run([*install, "--no-deps", "infinicore-core", "infinicore", *distributions], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
     (site / "tests-environment.pth").write_text(
         "\n".join(path for path in sys.path if "site-packages" in path)
     )
     return python
+
+
+@pytest.fixture(scope="session")
+def fresh(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment with core."""
+    return environment(tmp_path_factory.mktemp("fresh"), wheels)
+
+
+@pytest.fixture(scope="session")
+def fresh_with_cuda(wheels: Path, cuda_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the Python of an environment with core and infinicore-cuda."""
+    return environment(tmp_path_factory.mktemp("cuda"), wheels, "infinicore-cuda")

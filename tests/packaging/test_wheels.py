@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 import email
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -109,13 +114,20 @@ def test_core_has_a_size_budget(core_wheel: Path) -> None:
 
 
 def test_libraries_need_only_the_system(core_wheel: Path, tmp_path: Path) -> None:
+    need_only(r"libgomp|libdnnl|libinfinirt|libinfinicore_\w+", unpacked(core_wheel, tmp_path))
+
+
+def unpacked(wheel: Path, folder: Path) -> list[Path]:
+    """Unpack a wheel and list its shared objects."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return [path for path in folder.rglob("*.so*") if path.is_file()]
+
+
+def need_only(libraries: str, objects: list[Path]) -> None:
     """Shared objects find each other beside themselves, and nothing of the machine that built them."""
-    allowed = re.compile(
-        r"(libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|libgomp|ld-linux[\w-]*|libdnnl|libinfinirt|libinfinicore_\w+)\.so\b"
-    )
-    with zipfile.ZipFile(core_wheel) as archive:
-        archive.extractall(tmp_path)
-    objects = [path for path in tmp_path.rglob("*.so*") if path.is_file()]
+    system = r"libc|libm|libdl|libpthread|librt|libgcc_s|libstdc\+\+|ld-linux[\w-]*"
+    allowed = re.compile(rf"({system}|{libraries})\.so\b")
     assert objects
     for path in objects:
         dynamic = subprocess.run(["readelf", "-d", path], capture_output=True, text=True, check=True).stdout
@@ -185,6 +197,91 @@ print([line for line in open("/proc/self/maps") if any(name in line for name in 
     assert run(fresh, code).splitlines() == ["[]", "[]"]
 
 
+# ---- infinicore-cuda, where it was built -------------------------------------------------------------
+
+
+def test_cuda_wheel_is_for_every_python(cuda_wheel: Path, root: Path) -> None:
+    assert "-cp310-abi3-" in cuda_wheel.name and "linux" in cuda_wheel.name
+    about = metadata(cuda_wheel)
+    major, minor, _ = version(root).split(".")
+    requires = [text.replace(" ", "") for text in about.get_all("Requires-Dist")]
+    assert f"infinicore-core~={major}.{minor}.0" in requires
+    assert set(about.get_all("Provides-Extra")) == {"cu12", "cu13"}
+    assert about["Version"] == version(root)
+
+
+def test_cuda_wheel_holds_the_plug_in_alone(cuda_wheel: Path) -> None:
+    package = {name for name in names(cuda_wheel) if ".dist-info/" not in name}
+    files = ("__init__.py", "_backend.abi3.so", "known_failures.toml", "libinfinicore_cuda.so")
+    assert package == {f"infinicore_cuda/{name}" for name in files}
+
+
+def test_cuda_wheel_has_a_size_budget(cuda_wheel: Path) -> None:
+    assert cuda_wheel.stat().st_size < 100e6  # what PyPI takes
+
+
+def test_cuda_wheel_needs_only_the_system(cuda_wheel: Path, tmp_path: Path) -> None:
+    """Neither the driver nor a library of CUDA's; and it shows none of the runtime that is inside."""
+    objects = unpacked(cuda_wheel, tmp_path)
+    need_only("libinfinicore_cuda", objects)
+    (library,) = [path for path in objects if path.name == "libinfinicore_cuda.so"]
+    listing = ["nm", "--dynamic", "--defined-only", "--format=posix", library]
+    defined = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+    assert {line.split()[0] for line in defined.splitlines()} == {"infinicore_backend"}
+
+
+def test_cuda_wheel_has_every_kernel_for_every_architecture(cuda_wheel: Path, tmp_path: Path) -> None:
+    """Each family of kernels has code for the same architectures, and PTX; Hopper's for its own alone."""
+    (library,) = [path for path in unpacked(cuda_wheel, tmp_path) if path.name == "libinfinicore_cuda.so"]
+
+    def listed(what: str) -> Counter[str]:
+        listing = [cuobjdump(), f"--list-{what}", library]
+        done = subprocess.run(listing, capture_output=True, text=True, check=True)
+        return Counter(re.findall(r"\.sm_(\w+)\.(?:cubin|ptx)$", done.stdout, re.MULTILINE))
+
+    code, ptx = listed("elf"), listed("ptx")
+    assert code, "no code of any architecture"
+    alone = code["90a"] - max(code[name] for name in code if name != "90a") if len(code) > 1 else 0
+    assert alone == (1 if "90a" in code else 0)  # attention_sm90a.cu
+    code["90a"] -= alone
+    assert len({*code.values()} - {0}) == 1, code  # every family for each of them
+    newest = max((name for name in code if name.isdigit()), key=int)
+    assert ptx == {newest: code[newest]}
+
+
+def cuobjdump() -> str:
+    """NVIDIA's tool, of the wheel nvidia-cuda-cuobjdump or of a toolkit."""
+    folders = [Path(sysconfig.get_path("purelib")) / "nvidia" / "cu13" / "bin", "/usr/local/cuda/bin"]
+    path = os.pathsep.join(map(str, [*folders, os.environ["PATH"]]))
+    return shutil.which("cuobjdump", path=path) or pytest.skip("pip install nvidia-cuda-cuobjdump")
+
+
+def test_cuda_without_a_driver(fresh_with_cuda: Path) -> None:
+    """It installs and imports, says what is missing and what helps, and the CPU works; nothing is mapped."""
+    code = """
+import json
+import infinicore as ic
+names = ("libcuda", "libinfinicore_cuda", "libcublas", "libnccl")
+mapped = [line for line in open("/proc/self/maps") if any(name in line for name in names)]
+a = ic.from_list([1.0, 2.0], dtype=ic.float32, device="cpu")
+print(json.dumps([mapped, (a + a).tolist()]))
+"""
+    assert json.loads(run(fresh_with_cuda, code)) == [[], [2.0, 4.0]]
+    done = subprocess.run(
+        [fresh_with_cuda, "-I", "-m", "infinicore", "--json"], capture_output=True, text=True, check=True
+    )
+    (cuda,) = [entry for entry in json.loads(done.stdout)["backends"] if entry["name"] == "cuda"]
+    if cuda["state"] == "ready":
+        pytest.skip("this machine has the driver and a device")
+    assert cuda["state"] == "unavailable"
+    assert "NVIDIA driver" in cuda["reason"]
+    done = subprocess.run([fresh_with_cuda, "-I", "-m", "infinicore"], capture_output=True, text=True)
+    assert "try: install NVIDIA's driver" in done.stdout
+
+
+# ---- sources ----------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("project", [".", "infinicore-core"])
 def test_source_distribution(project: str, root: Path, tmp_path: Path) -> None:
     """A source distribution holds VERSION and LICENSE as files of its own, and what a build needs."""
@@ -208,8 +305,6 @@ def test_source_distribution(project: str, root: Path, tmp_path: Path) -> None:
 
 def copied(project: Path, folder: Path) -> Path:
     """Copy what a source distribution is made from, so that building it leaves nothing in the tree."""
-    import shutil
-
     target = folder / "source"
     ignore = shutil.ignore_patterns(
         ".git", ".nox", ".venv", "dist", "build", "*.egg-info", "*.so", "__pycache__", "examples"

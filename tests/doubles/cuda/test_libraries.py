@@ -1,5 +1,5 @@
-# infinicore-cuda looks for NVIDIA's libraries itself, since C programs have no Python: it has to find the very file
-# that cuda-pathfinder finds. Both search layouts of fake libraries, each in a process that has loaded nothing.
+# infinicore-cuda looks for NVIDIA's libraries itself, since it serves C programs: it has to find the very file that
+# cuda-pathfinder finds. Both search layouts of fake libraries, in processes that have loaded none.
 from __future__ import annotations
 
 import json
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 HERE = Path(__file__).parent
-VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
+SITE = f"lib/python{sys.version_info.major}.{sys.version_info.minor}/site-packages"
 SONAMES = {
     "cublasLt": ["libcublasLt.so.13", "libcublasLt.so.12"],
     "nccl": ["libnccl.so.2"],
@@ -27,12 +27,12 @@ SONAMES = {
 #: Folders of the layout that a library may lie in, and the variable that has to say so.
 PLACES = {
     "elsewhere": "",  # from where the process has loaded it already
-    f"venv/lib/{VERSION}/site-packages/nvidia/cu13/lib": "",
-    f"venv/lib/{VERSION}/site-packages/nvidia/cublas/lib": "",
-    f"venv/lib/{VERSION}/site-packages/nvidia/nccl/lib": "",
-    f"user/lib/{VERSION}/site-packages/nvidia/cu13/lib": "",
-    f"user/lib/{VERSION}/site-packages/nvidia/cublas/lib": "",
-    f"user/lib/{VERSION}/site-packages/nvidia/nccl/lib": "",
+    f"venv/{SITE}/nvidia/cu13/lib": "",
+    f"venv/{SITE}/nvidia/cublas/lib": "",
+    f"venv/{SITE}/nvidia/nccl/lib": "",
+    f"user/{SITE}/nvidia/cu13/lib": "",
+    f"user/{SITE}/nvidia/cublas/lib": "",
+    f"user/{SITE}/nvidia/nccl/lib": "",
     "conda/lib64": "CONDA_PREFIX",
     "conda/lib": "CONDA_PREFIX",
     "loader": "",  # in LD_LIBRARY_PATH
@@ -51,7 +51,7 @@ SEARCHED = {
     "cuda": ["elsewhere", "loader"],
     "nvml": ["elsewhere", "loader"],
 }
-#: We look here, too, where it finds nothing: in CUDA_HOME although CUDA_PATH is set, and where installers put things.
+#: Where it finds nothing we look here, too, and in CUDA_HOME although CUDA_PATH is set.
 LAST_RESORT = ("/usr/local/cuda", "/usr/local/nvidia", "/usr/lib/wsl")
 
 
@@ -110,7 +110,7 @@ def layout(simt: Any, objects: dict[str, Path], tmp_path_factory: pytest.TempPat
             simt.link(root / "fake" / soname, [empty.with_suffix(".o")], [f"-Wl,-soname,{soname}"])
     probe = root / "probe.so"  # as of an editable install: in no site-packages
     simt.link(probe, [objects["probe"], objects["tables"]])
-    venv.create(root / "venv", system_site_packages=True, symlinks=True)  # a venv that knows the user's folder
+    venv.create(root / "venv", system_site_packages=True, symlinks=True)  # one that knows the user's folder
     package = find_spec("cuda.pathfinder")
     assert package is not None and package.submodule_search_locations
     (root / "packages" / "cuda" / "pathfinder").symlink_to(package.submodule_search_locations[0])
@@ -134,16 +134,16 @@ def layout(simt: Any, objects: dict[str, Path], tmp_path_factory: pytest.TempPat
 
 @pytest.mark.parametrize("name", SONAMES)
 def test_the_same_file_as_cuda_pathfinder(layout: Layout, name: str) -> None:
-    """Files of every soname in any of the places, any of the variables set: both find the same, or nothing."""
+    """Files of every soname in any place, any of the variables set: both find the same, or nothing."""
     draw = random.Random(name)
     searched = SEARCHED[name]
     variables = {PLACES[place] for place in PLACES} - {""}
     cases = [layout.case(name, {}, variables)]
-    for place in PLACES:
-        for sonames in (SONAMES[name][:1], SONAMES[name][-1:], SONAMES[name]):
-            cases.append(layout.case(name, {place: sonames}, variables))
-    for _ in range(250):
-        placed = {place: [s for s in SONAMES[name] if draw.random() < 0.6] for place in draw.sample([*PLACES], 5)}
+    for place, variable in PLACES.items():
+        cases += [layout.case(name, {place: [soname]}, {variable} - {""}) for soname in SONAMES[name]]
+    for _ in range(100):
+        some = draw.sample([*PLACES], 5)
+        placed = {place: [soname for soname in SONAMES[name] if draw.random() < 0.6] for place in some}
         cases.append(layout.case(name, placed, {v for v in variables if draw.random() < 0.7}))
     other = str(layout.root / "other")
     answers = layout.search(cases)
@@ -160,7 +160,7 @@ def test_the_same_file_as_cuda_pathfinder(layout: Layout, name: str) -> None:
 
 def test_where_we_go_on_and_it_gives_up(layout: Layout) -> None:
     """A file that cannot be opened does not hide a good one; nor does CUDA_PATH hide CUDA_HOME."""
-    wheel = layout.root / "venv" / "lib" / VERSION / "site-packages" / "nvidia" / "nccl" / "lib" / "libnccl.so.2"
+    wheel = layout.root / "venv" / SITE / "nvidia" / "nccl" / "lib" / "libnccl.so.2"
     wheel.touch()
     try:
         broken = layout.case("nccl", {"loader": SONAMES["nccl"]}, set())
