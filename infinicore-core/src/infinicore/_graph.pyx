@@ -18,7 +18,7 @@ from infinicore.abi cimport (
 
 from _thread import _local
 
-from infinicore._device import captures
+from infinicore._device import _captures
 from infinicore.errors import DeviceMismatch, Error
 
 __all__ = ["Graph", "abort_recording", "is_graph_recording", "start_recording", "stop_recording"]
@@ -330,7 +330,7 @@ def start_recording(device=None):
             # Relaxed: the allocator may ask the device for memory meanwhile.
             status = context.runtime.capture_begin(raw, INFINIRT_STREAM_CAPTURE_MODE_RELAXED)
         check(status, "start_graph_recording")
-        captures.append(context)
+        _captures.append(context)
         recorder.capturing = True
         recorder.stream = stream
         thread_state().streams[context.slot] = raw
@@ -365,7 +365,7 @@ def stop_recording():
         recorder.context.activate()
         with nogil:
             status = recorder.context.runtime.capture_end(raw, &recorder.graph)
-        captures.remove(recorder.context)
+        _captures.remove(recorder.context)
         check(status, "stop_graph_recording")
         with nogil:
             status = recorder.context.runtime.graph_instantiate(recorder.graph, &graph.exec)
@@ -386,4 +386,4 @@ def abort_recording():
             recorder.context.runtime.capture_end(raw, &graph)
             if graph != NULL:
                 recorder.context.runtime.graph_destroy(graph)
-        captures.remove(recorder.context)
+        _captures.remove(recorder.context)

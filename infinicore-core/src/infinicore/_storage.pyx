@@ -9,7 +9,7 @@ from infinicore.abi cimport *
 
 import os
 
-from infinicore._device import captures
+from infinicore._device import _captures
 from infinicore.errors import BackendError, InvalidArgument, OutOfMemory
 
 cdef extern from *:
@@ -401,7 +401,7 @@ cdef class Allocator:
         cdef Segment *unused = NULL
         cdef uint64_t bytes = 0
         cdef const infini_runtime *runtime = self.context.runtime
-        if self.abandoned or not self.context.backend.ready or self.context in captures:
+        if self.abandoned or not self.context.backend.ready or self.context in _captures:
             return 0
         self.context.activate()
         with nogil:                       # blocks are reused in stream order; the runtime frees at once

@@ -203,8 +203,9 @@ def work() -> None:
             outcome = run(target, item)
             say(outcome=asdict(outcome))
             if outcome.state == "failed" and not usable(target):
-                return say(lost=True)
-        return say(end=True)
+                say(lost=True)
+                return
+        say(end=True)
 
 
 def usable(target: Target) -> bool:
