@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain, islice
@@ -38,6 +39,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--smoke", action="store_true", help="tiny sizes, one sample: does it run? the figures mean nothing"
     )
+    parser.add_argument("--patience", type=float, default=120.0, help="seconds until a row is given up (120)")
     parser.add_argument("--resume", type=Path, help=argparse.SUPPRESS)  # what a process before measured
     return parser.parse_args()
 
@@ -79,18 +81,31 @@ class Benchmark:
 
     def attempt(self, row: Row, measure: Callable[[Row], Result]) -> None:
         """Measure a row; what goes wrong is told in its place, and the others go on."""
+        watch = threading.Timer(self.options.patience, self.give_up, [row])
+        watch.start()
         try:
             result = measure(row)
         except (WrongResult, ic.Error, RuntimeError) as error:
             result = Result(row.group, row.name, row.size, error=f"{type(error).__name__}: {error}")
+        watch.cancel()
+        self.keep(result)
+        if result.error and not self.usable():
+            self.begin_anew()
+        self.release()
+
+    def keep(self, result: Result) -> None:
+        """Add what came of a row, and write it down."""
         self.run.add(result)
         self.run.rows += 1
         print(result.line(), file=sys.stderr, flush=True)
         if self.options.json:
             self.options.json.write_text(self.run.json())
-        if result.error and not self.usable():
-            self.begin_anew()
-        self.release()
+
+    def give_up(self, row: Row) -> None:
+        """End a row that does not end, a kernel that waits for ever say: the main thread waits for it."""
+        seconds = self.options.patience
+        self.keep(Result(row.group, row.name, row.size, error=f"nothing came of it in {seconds:g} s"))
+        self.begin_anew()
 
     def usable(self) -> bool:
         """Tell whether the device still computes: some errors are the last answer that a process gets."""

@@ -10,6 +10,7 @@ it.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
@@ -19,7 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 #: What tells most comes first: a visit may be cut short.
-STEPS = ("build", "quick", "bench", "suite", "memcheck", "racecheck")
+STEPS = ("build", "quick", "bench", "hopper", "suite", "memcheck", "racecheck")
+#: Seconds for a step that could eat the others' time: kernels that never ran before, slow tools.
+LIMITS = {"hopper": 150.0, "memcheck": 240.0, "racecheck": 240.0}
 # One operator of each kind of kernel: the tools make a launch a hundred times slower.
 CHECKED = ["add", "rms_norm", "softmax", "sum", "sort", "topk", "linear", "paged_attention",
            "scaled_dot_product_attention", "paged_caching", "random_sample"]  # fmt: skip
@@ -34,11 +37,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--logs", type=Path, default=ROOT / "build" / "gpu", help="folder of logs and results"
     )
+    parser.add_argument("--site", type=Path, help="folder that packages are installed into (site, in --logs)")
     parser.add_argument("--archs", default="90a", help="what device code is compiled for (90a)")
     parser.add_argument(
         "--wheels", type=Path, help="folder of wheels that were built elsewhere, to install instead"
     )
-    parser.add_argument("--limit", type=float, default=600, help="seconds that a step may take (600)")
+    parser.add_argument("--limit", type=float, default=600, help="seconds that a step may take at most (600)")
     options = parser.parse_args()
     if unknown := set(options.steps) - set(STEPS):
         parser.error(f"no step {', '.join(sorted(unknown))}: there are {', '.join(STEPS)}")
@@ -52,7 +56,7 @@ class Session:
         self.options = options
         self.logs = options.logs.resolve()
         self.logs.mkdir(parents=True, exist_ok=True)
-        self.site = self.logs / "site"
+        self.site = (options.site or self.logs / "site").resolve()
         vendor = options.device.partition(":")[0]
         self.environment = {
             # The CPU is not what is measured: it is built quickly.
@@ -91,7 +95,9 @@ class Session:
             tool = shutil.which("compute-sanitizer") or "compute-sanitizer"
             small = [*kit, "--in-process", "--test", "basic", "--iterations", "1", "--operators", *CHECKED]
             return [[tool, "--tool", step, "--target-processes", "all", "--error-exitcode", "3", *small]]
-        figures = ["--json", str(self.logs / "bench.json"), "--write", str(self.logs / "hardware.md")]
+        figures = ["--json", str(self.logs / f"{step}.json"), "--write", str(self.logs / "hardware.md")]
+        if step == "hopper":
+            figures += ["--only", "attention|prefill|graph"]
         return [[python, str(ROOT / "benchmarks" / "gpu"), "--device", device, *figures]]
 
     def source(self, distribution: str) -> Path:
@@ -105,21 +111,23 @@ class Session:
         start = time.monotonic()
         with open(self.logs / f"{step}.log", "w") as log:
             for command in self.commands(step):
-                left = self.options.limit - (time.monotonic() - start)
-                code = self.tee(command, log, left)
+                left = min(self.options.limit, LIMITS.get(step, math.inf)) - (time.monotonic() - start)
+                code = self.tee(
+                    command, log, left, {"INFINICORE_CUDA_HOPPER": "1"} if step == "hopper" else {}
+                )
                 if code:
                     break
         print(f"==== {step}: {'ok' if code == 0 else f'ended with {code}'}, {time.monotonic() - start:.0f} s",
               flush=True)  # fmt: skip
         return code == 0
 
-    def tee(self, command: list[str], log: object, limit: float) -> int:
+    def tee(self, command: list[str], log: object, limit: float, more: dict[str, str]) -> int:
         """Run a command under a limit; 124 when it ran past it, 127 when there is none of that name."""
         shell = ["timeout", "--kill-after=5", f"{max(limit, 0.1):.1f}", *command]
         with subprocess.Popen(
             shell,
             cwd=self.logs,
-            env=self.environment,
+            env={**self.environment, **more},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

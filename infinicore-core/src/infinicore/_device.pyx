@@ -231,8 +231,8 @@ for _name in discovery.NUMBERS:
 
 cdef int _contexts = 0
 cdef object _lock = allocate_lock()
-# The context of each capture that is under way, whichever thread records. Devices refuse to be waited for as a
-# whole meanwhile, and spoil the capture.
+# The context of each capture that is under way, whichever thread records. Devices refuse to be waited for as
+# a whole meanwhile, and spoil the capture.
 _captures = []
 cdef list _immortal = []  # contexts are borrowed from thread states, which cannot hold references
 
@@ -528,8 +528,8 @@ def synchronize(value=None):
     cdef Context context = as_device(value).context()
     cdef infiniStatus_t status
     if context in _captures:
-        raise errors.Error(f"synchronize: a graph is being recorded on {context.device}, which cannot be waited "
-                           "for as a whole until then; wait for a stream instead")
+        raise errors.Error(f"synchronize: a graph is being recorded on {context.device}, which cannot be "
+                           "waited for as a whole meanwhile; wait for a stream instead")
     context.activate()
     with nogil:
         status = context.runtime.synchronize()

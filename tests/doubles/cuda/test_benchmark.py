@@ -66,6 +66,13 @@ def test_a_row_that_breaks_the_device_fails_alone(tmp_path: Path) -> None:
     assert page.count("\n## ") == 1 and page.count("**failed**") == 1
 
 
+def test_a_row_that_does_not_end_is_given_up(tmp_path: Path) -> None:
+    found, _ = run(tmp_path, "--no-torch", "--only", "memory: add$", "--patience", "0.001", code=1)
+    assert [(result["name"], result["error"]) for result in found["results"]] == [
+        (name, "nothing came of it in 0.001 s") for name in ("copy", "add")
+    ]
+
+
 def test_a_wrong_result_is_found() -> None:
     """The check itself: one wrong row among many, and a NaN."""
     code = f"""

@@ -28,7 +28,7 @@ struct MatrixReader {
 // out = epilogue(sum over k of a(i, k) * b(k, j)); A and B say where elements lie, and whether they exist.
 // The layout has places in out, a, b and in what the epilogue reads.
 template <class T, class Sum, class A, class B, class Epilogue>
-static __global__ void __launch_bounds__(product_threads)
+static __global__ void __launch_bounds__(product_threads, 2)
     product_kernel(const T *a, const T *b, A locate_a, B locate_b, Epilogue epilogue, Layout<4> batches,
                    int64_t rows, int64_t columns, int64_t depth) {
   INFINI_SHARED(Sum, left, tile_depth * (tile_rows + 4));

@@ -12,7 +12,7 @@ namespace infini::cudalike {
 static __global__ void __launch_bounds__(most_threads)
     index_keys(const Keyed *sorted, int64_t row_stride, Keyed *keys, int64_t count, int64_t first_row) {
   const int64_t row = first_row + blockIdx.x;
-  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {
+  for (int64_t i = first_of_row(); i < count; i += step_of_row()) {
     const uint32_t index = sorted[row * row_stride + i].index;
     keys[row * count + i] = {index, index, 0};
   }
@@ -24,7 +24,7 @@ template <class T> __global__ void __launch_bounds__(most_threads)
                    Layout<3> rows, int64_t first_row, int64_t count, Vector<int64_t, 4> strides) {
   int64_t at[3];
   rows.locate(blockIdx.x, at);
-  for (int64_t i = threadIdx.x; i < count; i += blockDim.x) {
+  for (int64_t i = first_of_row(); i < count; i += step_of_row()) {
     const int64_t index = sorted[(first_row + blockIdx.x) * row_stride + i].index;
     values[at[0] + i * strides.items[0]] = in[at[2] + index * strides.items[2]];
     const int64_t place = at[1] + i * strides.items[1];
@@ -74,16 +74,16 @@ class Ordered {
       auto from = reinterpret_cast<Keyed *>(static_cast<char *>(workspace) + plan.sort_.workspace());
       const int64_t rows = plan.rows_.count();
       for (int64_t first = 0; first < rows; first += 0x7fffffff)
-        launch(index_keys, blocks(rows - first), dim3(threads_for(plan.count_)), 0, stream, sorted, stride,
-               from, plan.count_, first);
+        launch(index_keys, row_blocks(rows - first, plan.count_), dim3(threads_for(plan.count_)), 0, stream,
+               sorted, stride, from, plan.count_, first);
       sorted = plan.indices_.order(from, from + rows * plan.count_, stream);
       stride = plan.indices_.stride();
     }
     int64_t first = 0;
     for (const Layout<3> &rows : plan.rows_.parts(plan.op_)) {
-      launch(ordered_kernel<T>, blocks(rows.count), dim3(threads_for(plan.count_)), 0, stream,
-             static_cast<T *>(values.data), indices.data, indices.dtype == INFINI_DTYPE_I64, in, sorted,
-             stride, rows, first, plan.count_,
+      launch(ordered_kernel<T>, row_blocks(rows.count, plan.count_), dim3(threads_for(plan.count_)), 0,
+             stream, static_cast<T *>(values.data), indices.data, indices.dtype == INFINI_DTYPE_I64, in,
+             sorted, stride, rows, first, plan.count_,
              Vector<int64_t, 4>{values.strides[plan.dim_], indices.strides[plan.dim_],
                                 input.strides[plan.dim_], 0});
       first += rows.count;

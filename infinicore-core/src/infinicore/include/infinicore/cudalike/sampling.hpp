@@ -26,7 +26,7 @@ struct SampleParameters {
   Parameter random, topp, topk, temperature;
 };
 
-constexpr unsigned sample_threads = 256;
+constexpr unsigned sample_threads = 512;
 
 struct Smallest {
   __device__ int64_t identity() const { return INT64_MAX; }
@@ -50,15 +50,15 @@ __device__ inline void put_index(void *out, int size, int64_t at, int64_t index)
 }
 
 // A block per row. Each thread sums a stretch of its own, so that sums grow in the order of the sorted
-// logits.
+// logits. Keys are not needed any more: weights take their places, for the passes after the first.
 template <class T> __global__ void __launch_bounds__(sample_threads)
     sample_kernel(void *out, int out_size, int64_t out_stride, const T *logits, int64_t row_stride,
-                  int64_t stride, const Keyed *sorted, int64_t sorted_stride, int64_t length,
+                  int64_t stride, Keyed *sorted, int64_t sorted_stride, int64_t length,
                   SampleParameters parameters) {
   INFINI_SHARED(double, stretches, sample_threads);
   INFINI_SHARED(double, kept_mass, 1);
   const int64_t row = blockIdx.x;
-  const Keyed *order = sorted + row * sorted_stride;
+  Keyed *order = sorted + row * sorted_stride;
   const T *mine = logits + row * row_stride;
   const double topp = parameters.topp[row], temperature = parameters.temperature[row];
   const int64_t topk = int64_t(parameters.topk[row]);
@@ -70,11 +70,13 @@ template <class T> __global__ void __launch_bounds__(sample_threads)
   const int64_t each = (length + sample_threads - 1) / sample_threads;
   const int64_t begin = threadIdx.x * each, end = begin + each < length ? begin + each : length;
   const double top = load(mine[order[0].index * stride]);
-  const auto mass = [&](int64_t i) {
-    return ::exp((double(load(mine[order[i].index * stride])) - top) / temperature);
-  };
   double sum = 0;
-  for (int64_t i = begin; i < end; ++i) sum += mass(i);
+  for (int64_t i = begin; i < end; ++i) {
+    const double mass = ::exp((double(load(mine[order[i].index * stride])) - top) / temperature);
+    order[i].key = bit_cast<uint64_t>(mass);
+    sum += mass;
+  }
+  const auto mass = [&](int64_t i) { return bit_cast<double>(order[i].key); };
   stretches[threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -134,7 +136,7 @@ class SamplePlan {
                                      void *workspace, Stream stream) {
     auto logits = static_cast<const T *>(probs.data);
     const int64_t stride = probs.strides[probs.ndim - 1];
-    const Keyed *sorted = plan.sort_.run(logits, plan.layouts_, stride, true, workspace, stream);
+    Keyed *sorted = plan.sort_.run(logits, plan.layouts_, stride, true, workspace, stream);
     launch(sample_kernel<T>, blocks(plan.rows_), dim3(sample_threads), 0, stream, result.data,
            int(dtype_size(result.dtype)), result.ndim > 0 ? result.strides[0] : 0, logits,
            probs.ndim > 1 ? probs.strides[0] : 0, stride, sorted, plan.sort_.stride(), plan.length_,

@@ -46,13 +46,27 @@ struct Runs {
   }
 };
 
+// Blocks that share rows of `length` elements: one each, or more where rows are few. The y size counts those
+// of a row, and first_of_row() and step_of_row() are how their threads walk it.
+inline dim3 row_blocks(int64_t rows, int64_t length) {
+  dim3 grid = blocks(rows);
+  grid.y = unsigned(std::max<int64_t>(std::min<int64_t>(ceil_div(length, 2048), 1024 / int64_t(grid.x)), 1));
+  return grid;
+}
+__device__ inline int64_t first_of_row() {
+  return int64_t(blockIdx.y) * blockDim.x + threadIdx.x;
+}
+__device__ inline int64_t step_of_row() {
+  return int64_t(gridDim.y) * blockDim.x;
+}
+
 template <class T> __global__ void __launch_bounds__(most_threads)
     key_kernel(Keyed *keys, const T *in, Layout<1> rows, int64_t first_row, int64_t length, int64_t stride,
                bool descending) {
   int64_t at[1];
   rows.locate(blockIdx.x, at);
   Keyed *mine = keys + (first_row + blockIdx.x) * length;
-  for (int64_t i = threadIdx.x; i < length; i += blockDim.x) {
+  for (int64_t i = first_of_row(); i < length; i += step_of_row()) {
     const uint64_t key = order_key(in[at[0] + i * stride]);
     mine[i] = {descending ? ~key : key, uint32_t(i), 0};
   }
@@ -122,21 +136,20 @@ class RowSort {
   uint64_t workspace() const { return 2 * uint64_t(rows_ * length_) * sizeof(Keyed); }
 
   // Returns where the sorted keys are: row r begins at r * stride().
-  template <class T> const Keyed *run(const T *in, const std::vector<Layout<1>> &layouts,
-                                      int64_t element_stride, bool descending, void *workspace,
-                                      Stream stream) const {
+  template <class T> Keyed *run(const T *in, const std::vector<Layout<1>> &layouts, int64_t element_stride,
+                                bool descending, void *workspace, Stream stream) const {
     auto from = static_cast<Keyed *>(workspace), to = from + rows_ * length_;
     int64_t first = 0;
     for (const Layout<1> &layout : layouts) {
-      launch(key_kernel<T>, blocks(layout.count), dim3(threads_for(length_)), 0, stream, from, in, layout,
-             first, length_, element_stride, descending);
+      launch(key_kernel<T>, row_blocks(layout.count, length_), dim3(threads_for(length_)), 0, stream, from,
+             in, layout, first, length_, element_stride, descending);
       first += layout.count;
     }
     return order(from, to, stream);
   }
 
   // The same for keys that are there already, in the first half of the workspace.
-  const Keyed *order(Keyed *from, Keyed *to, Stream stream) const {
+  Keyed *order(Keyed *from, Keyed *to, Stream stream) const {
     Runs runs = {length_, run_length, keep_};
     int size = 2;
     while (size < run_length && size < length_) size *= 2;
