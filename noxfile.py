@@ -160,10 +160,12 @@ if VENDORS:
     @nox.session(requires=["wheels"], reuse_venv=True)
     @by_vendor
     def wheel(session: nox.Session, vendor: str) -> None:
-        """Build a vendor's wheel into dist/, with the compiler that its build requirements bring."""
-        install_built(session, "infinicore-core")
+        """Build a vendor's wheel into dist/, with the compiler of its build requirements, and check it."""
+        install_built(session, "infinicore-core", groups=("test", "inspect"))
         for wheel in build(session, f"infinicore-{vendor}"):
             session.log(f"{wheel.relative_to(ROOT)}  {wheel.stat().st_size / 1e6:.1f} MB")
+        session.run("python", "-m", "pytest", "tests/packaging", "-k", vendor, *session.posargs,
+                    env={"INFINICORE_TEST_WHEELS": str(DIST)})  # fmt: skip
 
     @nox.session(requires=["wheels"], tags=["ci"])
     @by_vendor

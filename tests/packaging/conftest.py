@@ -13,6 +13,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+VENDORS = sorted(
+    path.parent.name.removeprefix("infinicore-")
+    for path in ROOT.glob("infinicore-*/pyproject.toml")
+    if path.parent.name != "infinicore-core"
+)
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +40,17 @@ def core_wheel(wheels: Path) -> Path:
     return found
 
 
+@pytest.fixture(scope="session", params=VENDORS)
+def vendor(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="session")
-def cuda_wheel(wheels: Path) -> Path:
-    """Return infinicore-cuda's wheel, where somebody built it: that takes half an hour of one processor."""
-    found = [*wheels.glob("infinicore_cuda-*.whl")]
+def vendor_wheel(vendor: str, wheels: Path) -> Path:
+    """Return the wheel of a vendor, where somebody built it: that may take an hour of one processor."""
+    found = [*wheels.glob(f"infinicore_{vendor}-*.whl")]
     if not found:
-        pytest.skip('no wheel of infinicore-cuda: nox -s "wheel(cuda)" builds it')
+        pytest.skip(f'no wheel of infinicore-{vendor}: nox -s "wheel({vendor})" builds it')
     (wheel,) = found
     return wheel
 
@@ -66,6 +76,8 @@ def fresh(wheels: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fresh_with_cuda(wheels: Path, cuda_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the Python of an environment with core and infinicore-cuda."""
-    return environment(tmp_path_factory.mktemp("cuda"), wheels, "infinicore-cuda")
+def fresh_with_vendor(
+    vendor: str, vendor_wheel: Path, wheels: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return the Python of an environment with core and the wheel of a vendor."""
+    return environment(tmp_path_factory.mktemp(vendor), wheels, f"infinicore-{vendor}")

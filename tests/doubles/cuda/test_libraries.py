@@ -1,5 +1,5 @@
-# infinicore-cuda looks for NVIDIA's libraries itself, since it serves C programs: it has to find the very file that
-# cuda-pathfinder finds. Both search layouts of fake libraries, in processes that have loaded none.
+# infinicore-cuda looks for NVIDIA's libraries itself, since it serves C programs: it has to find the very
+# file that cuda-pathfinder finds. Both search layouts of fake libraries, in processes that have loaded none.
 from __future__ import annotations
 
 import json
