@@ -55,7 +55,7 @@ def test_the_toolkit_of_cuda_home(toolkit: Path) -> None:
     )
     assert str(toolkit / "bin" / "nvcc") in command
     assert command[command.index("-ccbin") + 1] == "g++"
-    assert {"-Xcompiler=-fPIC,-g0", "-DA=1", "-Iinclude"} <= set(command)
+    assert {"-Xcompiler=-fPIC,-g0", "-DA=1", "-Iinclude", "-Xfatbin=-compress-all"} <= set(command)
     assert nvcc.include_dirs == [str(toolkit / "targets" / "x" / "include")]
     assert f"-L{toolkit / 'lib64'}" in nvcc.link_flags and "-lcudart_static" in nvcc.link_flags
 
