@@ -361,3 +361,22 @@ def test_a_check_that_breaks_the_device_fails_alone(tmp_path: Path, monkeypatch:
     assert {o.id for o in outcomes.values() if o.state == "failed"} == {"device.breaks"}
     assert "an illegal memory access was encountered" in outcomes["device.breaks"].message
     assert outcomes["device.works_behind"].state == "passed"
+
+
+def test_a_device_that_is_lost_for_good_leaves_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kit's next process finds no device any more: what came of the checks before is kept."""
+    gone = f'open({str(tmp_path / "gone")!r}, "w").close()'
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\n"
+        f"if os.path.exists({str(tmp_path / 'gone')!r}):\n    os.environ['CUDA_DOUBLE'] = 'devices=0'\n"
+        + BREAKS.replace("    doubled(target)\n\n", f"    {gone}\n    doubled(target)\n\n")
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    options = Options("cuda", operators=(), tests=("stress",), iterations=1)
+    outcomes = run_isolated(options, KnownFailures())
+    assert [(o.id, o.state) for o in outcomes] == [
+        ("device.works", "passed"), ("device.breaks", "failed"), ("kit.goes_on", "failed")
+    ]  # fmt: skip
+    assert "no CUDA-capable device is detected" in outcomes[-1].message

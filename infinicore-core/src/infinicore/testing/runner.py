@@ -88,7 +88,12 @@ def run_isolated(
             if worker.lost_device:
                 continue
             if worker.running is None:
-                raise RuntimeError(f"the checks of {options.backend} cannot run:\n{worker.said()}")
+                why = f"the checks of {options.backend} cannot run:\n{worker.said()}"
+                if not outcomes:
+                    raise RuntimeError(why)
+                # A device that was lost for good: what came of the checks before is still worth a report.
+                outcomes.append(Outcome("kit.goes_on", outcomes[-1].category, "failed", message=why))
+                return outcomes
             lost = Outcome(worker.running["id"], worker.running["category"], "failed")
             lost.message = worker.ending(timeout)
             lost.seconds = time.monotonic() - worker.started
