@@ -200,7 +200,7 @@ print([line for line in open("/proc/self/maps") if any(name in line for name in 
 # ---- wheels of vendors, where they were built --------------------------------------------------------
 
 
-def test_vendor_wheel_is_for_every_python(vendor: str, vendor_wheel: Path, root: Path) -> None:
+def test_vendor_wheel_is_for_every_python(vendor_wheel: Path, root: Path) -> None:
     assert "-cp310-abi3-" in vendor_wheel.name and "linux" in vendor_wheel.name
     about = metadata(vendor_wheel)
     major, minor, _ = version(root).split(".")
@@ -261,8 +261,8 @@ def test_vendor_wheel_of_cuda_has_every_kernel_for_every_architecture(wheels: Pa
     families = len(cudalike_families())
     hopper = {"90a": families + 1} if "90a" in code else {}  # attention_sm90a.cu
     assert code == dict.fromkeys(code, families) | hopper
-    newest = max((name for name in code if name.isdigit()), key=int)
-    assert ptx == {newest: families}
+    newest = max(filter(str.isdigit, code), key=int, default=None)
+    assert ptx == ({newest: families} if newest else {})
 
 
 def cudalike_families() -> list[Path]:

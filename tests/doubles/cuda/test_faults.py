@@ -300,6 +300,21 @@ def test_libraries_that_are_missing_are_named_with_what_helps(python, folder: Pa
     assert said.endswith("[0.0, 2.0]\n")
 
 
+@pytest.mark.parametrize("library", SYMBOLS)
+def test_a_library_that_is_installed_meanwhile_is_found(
+    python, folder: Path, tmp_path: Path, library: str
+) -> None:
+    for name in ("libcudart.so.13", "libcuda.so.1", "libinfinicore_cuda.so"):
+        (tmp_path / name).symlink_to(folder / name)
+    _, code = SYMBOLS[library]
+    said = python(
+        f"import os\n{code}\nos.symlink('{folder / library}', '{library}')\n{code}",
+        LD_LIBRARY_PATH=str(tmp_path),
+    )
+    first, second = said.splitlines()
+    assert f"{library} is not on this machine" in first and second == "no error"
+
+
 def test_nothing_is_left_behind(python) -> None:
     said = python(
         """
