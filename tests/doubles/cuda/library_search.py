@@ -53,6 +53,7 @@ def alone(search: Callable[[str], str], case: dict[str, Any]) -> str:
     return os.path.realpath(path) if os.path.isabs(path) else path
 
 
+sys.path.insert(0, None)  # type: ignore[arg-type]  # Python passes over what is no text
 warnings.simplefilter("ignore")  # cuda-pathfinder's, where CUDA_PATH is not CUDA_HOME
 answers = []
 for case in json.load(sys.stdin):

@@ -16,7 +16,8 @@
 namespace infini {
 
 // Python's sys.path, where this process runs Python. Through functions that every release of it has, looked
-// up by name: a plug-in is not linked with Python, for it may serve a C program.
+// up by name: a plug-in is not linked with Python, for it may serve a C program. Takes the GIL, which core
+// does not hold while a plug-in works.
 inline std::vector<std::string> python_path() {
   std::vector<std::string> found;
   const auto python = [](const char *name, auto *&function) {
@@ -37,8 +38,11 @@ inline std::vector<std::string> python_path() {
   void *folder = nullptr;
   void *const path = from_sys("path");
   for (ssize_t i = 0; path != nullptr && (folder = item(path, i)) != nullptr; ++i, release(folder))
-    if (const char *name = text(folder, nullptr); name != nullptr) found.emplace_back(name);
-  forget_error();  // the list's end, and entries that are no text
+    if (const char *name = text(folder, nullptr); name != nullptr)
+      found.emplace_back(name);
+    else
+      forget_error();  // no text
+  forget_error();      // the list's end
   give_gil(gil);
   return found;
 }
