@@ -5,10 +5,11 @@
 A row is one call. ``numpy/ours`` and ``torch/ours`` are ratios of the least times; above 1 ours is faster.
 All three allocate their results. The body's are rounded to the dtype of the output, as running the operator
 without a kernel would do. ``--operators sum,exp`` measures those, ``--quick`` fewer dtypes and less long.
-``--threads 1`` leaves our threads and PyTorch's at home, as NumPy does: the strictest comparison with it, and
-the steadiest on a machine that others use too. ``INFINICORE_CPU_ISA=x86_64_v3`` compares what a processor
-without AVX-512 would do only if the peers do without it as well: ``ATEN_CPU_CAPABILITY=avx2`` and, for NumPy
-2.4, ``NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"``.
+``--threads 1`` leaves at home our threads, PyTorch's and those of NumPy's matrix products (OpenBLAS), beside
+which NumPy has none: the strictest comparison with it, and the steadiest on a machine that others use too.
+``INFINICORE_CPU_ISA=x86_64_v3`` compares what a processor without AVX-512 would do only if the peers do
+without it as well: ``ATEN_CPU_CAPABILITY=avx2`` and, for NumPy 2.4,
+``NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR"``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -487,10 +489,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two dtypes and a third of the time")
     parser.add_argument("--operators", default="", help="only these, separated by commas")
-    parser.add_argument("--threads", type=int, help="threads of ours and of PyTorch's")
+    parser.add_argument("--threads", type=int, help="threads of ours, of PyTorch's and of OpenBLAS")
     options = parser.parse_args()
-    if options.threads:  # ours are counted when the first kernel runs
-        os.environ["INFINICORE_NUM_THREADS"] = str(options.threads)
+    if options.threads:
+        threads = dict.fromkeys(("INFINICORE_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(options.threads))
+        if not threads.items() <= os.environ.items():  # OpenBLAS reads its own when NumPy is imported
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **threads})
         torch.set_num_threads(options.threads)
     seconds = 0.1 if options.quick else 0.3
     natives = ic.backends["cpu"].operators["native"]

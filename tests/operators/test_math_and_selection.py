@@ -1,10 +1,12 @@
 # What single elementwise operators promise beside the property tests: bounds of clip as numbers, ties of
-# round, truth of numbers.
+# round, truth of numbers, accuracy near and far.
 """Elementwise operators, case by case."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -76,3 +78,54 @@ def test_what_is_true(device: ic.device) -> None:
     ones = ic.ones((4,), dtype=ic.uint8, device=device)
     assert ic.logical_and(pairs, ones).to("cpu").tolist() == [False, True, True, False]
     assert ic.logical_xor(pairs, ones).to("cpu").tolist() == [True, False, False, True]
+
+
+def gelu(x: float) -> float:
+    """Return x erfc(-x / sqrt(2)) / 2, with what rounding the argument loses put back."""
+    if math.isinf(x) or math.isnan(x):
+        return x if x > 0 else math.nan
+    argument = -x / math.sqrt(2)
+    lost = float(-Decimal(x) / Decimal(2).sqrt() - Decimal(argument))
+    slope = -2 / math.sqrt(math.pi) * math.exp(-argument * argument)
+    return x * ((math.erfc(argument) + slope * lost) / 2)
+
+
+def exponential(x: float) -> float:
+    return math.exp(x) if x < 709 else x * math.inf
+
+
+def logarithm(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf if x == 0 else math.nan
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 12.0), ("float64", 37.0)])
+@pytest.mark.parametrize(("name", "function"), [("gelu", gelu), ("exp", exponential), ("log", logarithm)])
+def test_within_a_few_units_everywhere(
+    name: str, function: Callable[[float], float], dtype: str, bound: float
+) -> None:
+    limits = np.finfo(dtype)
+    usual = np.concatenate([np.geomspace(limits.tiny, 1.0, 500), np.linspace(0.001, bound, 4001)])
+    if name != "log":
+        usual = np.concatenate([-usual, usual])
+    unusual = [0.0, math.inf, -math.inf, math.nan, 1e4, -1e4, 1e38, -1e38, 3 * bound, -3 * bound, 1e-44]
+    # Alone, where there is a shorter way for them, and beside others, which take the longer one.
+    mixed = np.concatenate([np.append(part, unusual) for part in np.array_split(usual, 30)])
+    for values in (usual.astype(dtype), mixed.astype(dtype)):
+        got = getattr(ic, name)(ic.from_numpy(values)).numpy()
+        with np.errstate(over="ignore"):
+            wanted = np.array([function(x) for x in values.tolist()]).astype(dtype)
+        np.testing.assert_allclose(got, wanted, rtol=8 * limits.eps, atol=4 * limits.smallest_subnormal)
+
+
+def test_results_larger_than_a_cache() -> None:
+    rows, columns = 1301, 1003  # 10 MB: more than a MiB for a thread at a time, and no whole lines
+    x = np.random.default_rng(0).random((rows, columns + 5))
+    inside = ic.from_numpy(x)[:, 2:-3]
+    for a, values in ((ic.from_numpy(x[:, 2:-3].copy()), x[:, 2:-3]), (inside, x[:, 2:-3])):
+        np.testing.assert_array_equal(ic.neg(a).numpy(), -values)
+        np.testing.assert_array_equal(ic.sub(a, inside).numpy(), 0 * values)
+    for fill, value in ((ic.ops.zeros, 0), (ic.ops.ones, 1)):
+        out = ic.from_numpy(np.full(rows * columns + 2, 2.0))
+        fill(out[1:-1], out=out[1:-1])
+        got = out.numpy()
+        assert (got[1:-1] == value).all() and got[0] == got[-1] == 2.0

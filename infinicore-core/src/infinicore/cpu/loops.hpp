@@ -11,7 +11,15 @@ template <class T> constexpr bool kConvertsInBlocks = std::is_same_v<T, half>;
 #else
 template <class T> constexpr bool kConvertsInBlocks = false;
 #endif
-constexpr int64_t kConvertBlock = 512;
+constexpr int64_t kConvertBlock = 64;  // so few that converting and computing overlap
+
+// Call body(at, count) for all of n elements in blocks. The compiler knows the count of all but the last.
+template <class Body> inline void in_blocks(int64_t n, Body &&body) {
+  int64_t at = 0;
+  for (; at + kConvertBlock <= n; at += kConvertBlock)
+    body(at, std::integral_constant<int64_t, kConvertBlock>{});
+  if (at < n) body(at, n - at);
+}
 
 template <class T> inline compute_t<T> load(T x) {
   if constexpr (std::is_same_v<T, compute_t<T>>)
@@ -46,13 +54,12 @@ template <class T, class F> void unary(const void *context, void *out, const voi
   auto a = static_cast<const T *>(in[0]);
   const F f = function_of<F>(context);
   if constexpr (kConvertsInBlocks<T>) {
-    alignas(64) float x[kConvertBlock];
-    for (int64_t at = 0; at < n; at += kConvertBlock) {
-      int64_t count = n - at < kConvertBlock ? n - at : kConvertBlock;
+    in_blocks(n, [&](int64_t at, auto count) {
+      alignas(64) float x[kConvertBlock];
       to_float(a + at, x, count);
       for (int64_t i = 0; i < count; ++i) x[i] = f(x[i]);
       from_float(x, target + at, count);
-    }
+    });
   } else {
     INFINI_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) store(compute_t<T>(f(load(a[i]))), target[i]);
@@ -65,14 +72,13 @@ template <class T, class F> void binary(const void *, void *out, const void *con
   auto a = static_cast<const T *>(in[0]), b = static_cast<const T *>(in[1]);
   const F f{};
   if constexpr (kConvertsInBlocks<T>) {
-    alignas(64) float x[kConvertBlock], y[kConvertBlock];
-    for (int64_t at = 0; at < n; at += kConvertBlock) {
-      int64_t count = n - at < kConvertBlock ? n - at : kConvertBlock;
+    in_blocks(n, [&](int64_t at, auto count) {
+      alignas(64) float x[kConvertBlock], y[kConvertBlock];
       to_float(a + at, x, count);
       to_float(b + at, y, count);
       for (int64_t i = 0; i < count; ++i) x[i] = f(x[i], y[i]);
       from_float(x, target + at, count);
-    }
+    });
   } else {
     INFINI_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) store(compute_t<T>(f(load(a[i]), load(b[i]))), target[i]);
@@ -86,15 +92,14 @@ template <class T, class F> void ternary(const void *, void *out, const void *co
        c = static_cast<const T *>(in[2]);
   const F f{};
   if constexpr (kConvertsInBlocks<T>) {
-    alignas(64) float x[kConvertBlock], y[kConvertBlock], z[kConvertBlock];
-    for (int64_t at = 0; at < n; at += kConvertBlock) {
-      int64_t count = n - at < kConvertBlock ? n - at : kConvertBlock;
+    in_blocks(n, [&](int64_t at, auto count) {
+      alignas(64) float x[kConvertBlock], y[kConvertBlock], z[kConvertBlock];
       to_float(a + at, x, count);
       to_float(b + at, y, count);
       to_float(c + at, z, count);
       for (int64_t i = 0; i < count; ++i) x[i] = f(x[i], y[i], z[i]);
       from_float(x, target + at, count);
-    }
+    });
   } else {
     INFINI_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) store(compute_t<T>(f(load(a[i]), load(b[i]), load(c[i]))), target[i]);
@@ -107,13 +112,12 @@ template <class T, class F> void predicate(const void *, void *out, const void *
   auto a = static_cast<const T *>(in[0]), b = static_cast<const T *>(in[1]);
   const F f{};
   if constexpr (kConvertsInBlocks<T>) {
-    alignas(64) float x[kConvertBlock], y[kConvertBlock];
-    for (int64_t at = 0; at < n; at += kConvertBlock) {
-      int64_t count = n - at < kConvertBlock ? n - at : kConvertBlock;
+    in_blocks(n, [&](int64_t at, auto count) {
+      alignas(64) float x[kConvertBlock], y[kConvertBlock];
       to_float(a + at, x, count);
       to_float(b + at, y, count);
       for (int64_t i = 0; i < count; ++i) target[at + i] = f(x[i], y[i]);
-    }
+    });
   } else {
     INFINI_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) target[i] = f(load(a[i]), load(b[i]));

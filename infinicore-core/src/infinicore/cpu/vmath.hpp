@@ -1,6 +1,5 @@
-// vmath.hpp -- exp, log, tanh, erf and their kin without branches or calls, so that loops over them
-// vectorise. All are within a few units in the last place everywhere; erf and erfc of a double are the C
-// library's.
+// vmath.hpp -- exp, log, tanh, the tail of the normal distribution and their kin without branches or calls,
+// so that loops over them vectorise. All are within a few units in the last place everywhere.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -29,25 +28,39 @@ inline double fma(double a, double b, double c) {
 #endif
 }
 
-// e**x = 2**n * e**r with n = round(x / ln 2) and |r| <= ln(2) / 2.
-inline float exp(float x) {
-  x = x > 89.0f ? 89.0f : x;  // overflows to infinity; comparisons this way round let a NaN through
-  x = x < -104.0f ? -104.0f : x;
-  float shifted = fma(x, 1.44269504f, 0x1.8p23f);  // rounds to an integer held in the low mantissa bits
-  float n = shifted - 0x1.8p23f;
-  int32_t power = bit_cast<int32_t>(shifted) - 0x4b400000;
-  float r = fma(n, -0.693359375f, x);  // ln 2 in two parts: the first product is exact
-  r = fma(n, 2.12194440e-4f, r);
-  float p = 1.3951717e-3f;  // (e**r - 1 - r) / r**2 on [-0.35, 0.35]
+// e**r for |r| <= 0.35
+inline float small_exp(float r) {
+  float p = 1.3951717e-3f;  // (e**r - 1 - r) / r**2
   p = fma(p, r, 8.3695984e-3f);
   p = fma(p, r, 4.16661873e-2f);
   p = fma(p, r, 0.166665129f);
   p = fma(p, r, 0.500000010f);
-  p = fma(p * r, r, r) + 1.0f;
+  return fma(p * r, r, r) + 1.0f;
+}
+
+// e**(x - less) where that is a normal number, for a small less: what a rounding to x lost, say.
+// e**x = 2**n * e**r with n = round(x / ln 2) and |r| <= ln(2) / 2.
+inline float normal_exp(float x, float less = 0.0f) {
+  float shifted = fma(x, 1.44269504f, 0x1.8p23f);  // rounds to an integer held in the low mantissa bits
+  float n = shifted - 0x1.8p23f;
+  float r = fma(n, -0.693359375f, x);  // ln 2 in two parts: the first product is exact
+  r = fma(n, 2.12194440e-4f, r) - less;
+  return small_exp(r) * bit_cast<float>((bit_cast<int32_t>(shifted) - 0x4b400000 + 127) << 23);
+}
+
+// The same for every x.
+inline float exp(float x, float less = 0.0f) {
+  x = x > 89.0f ? 89.0f : x;  // overflows to infinity; comparisons this way round let a NaN through
+  x = x < -104.0f ? -104.0f : x;
+  float shifted = fma(x, 1.44269504f, 0x1.8p23f);
+  float n = shifted - 0x1.8p23f;
+  int32_t power = bit_cast<int32_t>(shifted) - 0x4b400000;
+  float r = fma(n, -0.693359375f, x);
+  r = fma(n, 2.12194440e-4f, r) - less;
   // 2**n in two factors, since n may lie beyond the exponents of normal numbers.
   int32_t some = power >> 1;
   float scale = bit_cast<float>((some + 127) << 23), rest = bit_cast<float>((power - some + 127) << 23);
-  return p * scale * rest;
+  return small_exp(r) * scale * rest;
 }
 
 // e**x - 1 = 2 (t (e**r - 1) + (t - 1/2)) with t = 2**(n - 1) and n, r as above: nothing cancels where n is
@@ -70,14 +83,13 @@ inline float expm1(float x) {
   return 2.0f * fma(t, p, t - 0.5f);
 }
 
-// ln x = e ln 2 + ln(1 + f) for x = (1 + f) 2**e. No division: on narrow floats it would take half the time.
-inline float log(float x) {
-  bool subnormal = x < 0x1p-126f;
-  float y = subnormal ? x * 0x1p24f : x;
-  int32_t bits = bit_cast<int32_t>(y);
+// ln(x / 2**less) for a normal positive x: e ln 2 + ln(1 + f) with x / 2**less = (1 + f) 2**e. No division:
+// on narrow floats it would take half the time.
+inline float normal_log(float x, float less = 0.0f) {
+  int32_t bits = bit_cast<int32_t>(x);
   int32_t exponent = (bits - 0x3f3504f3) >> 23;  // 1 + f in [sqrt(1/2), sqrt(2))
   float f = bit_cast<float>(bits - (exponent << 23)) - 1.0f;
-  float e = float(exponent) - (subnormal ? 24.0f : 0.0f);
+  float e = float(exponent) - less;
   float z = f * f;
   float p = -7.63566494e-2f;  // (ln(1 + f) - f + f**2 / 2) / f**3 on [-0.293, 0.415]
   p = fma(p, f, 0.127633437f);
@@ -88,7 +100,12 @@ inline float log(float x) {
   p = fma(p, f, -0.250008225f);
   p = fma(p, f, 0.333333313f);
   float small = fma(-0.5f, z, fma(e, -2.12194440e-4f, f * z * p));
-  float result = fma(e, 0.693359375f, f + small);
+  return fma(e, 0.693359375f, f + small);
+}
+
+inline float log(float x) {
+  bool subnormal = x < 0x1p-126f;
+  float result = normal_log(subnormal ? x * 0x1p24f : x, subnormal ? 24.0f : 0.0f);
   result = x == HUGE_VALF ? HUGE_VALF : result;
   result = x == 0.0f ? -HUGE_VALF : result;
   return x >= 0.0f ? result : __builtin_nanf("");
@@ -109,54 +126,28 @@ inline float silu(float x) {
   return x / (1.0f + exp(-x));
 }
 
-// erf(x) for |x| <= 1: an odd polynomial.
-inline float small_erf(float x) {
-  float z = x * x;
-  float p = 7.8891160e-5f;  // erf(x) / x in z on [0, 1]
-  p = fma(p, z, -8.0208401e-4f);
-  p = fma(p, z, 5.1895351976e-3f);
-  p = fma(p, z, -2.6854444507e-2f);
-  p = fma(p, z, 0.11283600174f);
-  p = fma(p, z, -0.37612627136f);
-  p = fma(p, z, 1.1283791659f);
-  return p * x;
-}
-
-// Beyond 1, 1 - erfc with ln(erfc) as a polynomial.
-inline float erf(float x) {
-  float a = __builtin_fabsf(x);
-  float b = a > 4.0f ? 4.0f : a;  // erf(4) rounds to 1
-  float q = 1.9150503127e-4f;     // ln(erfc(b)) on [0.95, 4]
-  q = fma(q, b, -2.9995490366e-3f);
-  q = fma(q, b, 2.2052029059e-2f);
-  q = fma(q, b, -0.10356695459f);
-  q = fma(q, b, -0.63759997064f);
-  q = fma(q, b, -1.1274261249f);
-  q = fma(q, b, -2.5643665641e-4f);
-  return a < 1.0f ? small_erf(x) : __builtin_copysignf(1.0f - exp(q), x);
-}
-
-// Beyond 0.7 e**(-a**2) q with q a polynomial in t = 1 / (1 + a / 2): small results keep their relative
-// accuracy.
-inline float erfc(float x) {
-  float a = __builtin_fabsf(x);
-  a = a > 10.5f ? 10.5f : a;  // underflows to zero
-  float t = 1.0f / fma(0.5f, a, 1.0f);
-  float q = -5.58339767e-2f;  // e**(a**2) erfc(a) for a on [0, 10.5]
-  q = fma(q, t, 0.267974764f);
-  q = fma(q, t, -0.450597703f);
-  q = fma(q, t, 0.2327016f);
-  q = fma(q, t, 8.08393676e-3f);
-  q = fma(q, t, 0.185747162f);
-  q = fma(q, t, 0.248358667f);
-  q = fma(q, t, 0.281379282f);
-  q = fma(q, t, 0.28219083f);
-  q = fma(q, t, -4.6073792e-6f);
-  // The exponential multiplies the error of its argument, so the square is taken in two parts.
-  float high = bit_cast<float>(bit_cast<int32_t>(a) & ~0xfff), low = a - high;
-  float tail = q * exp(-high * high) * exp(-low * (a + high));
-  float far = x < 0.0f ? 2.0f - tail : tail;
-  return a < 0.7f ? 1.0f - small_erf(x) : far;
+// erfc(x / sqrt(2)) / 2 for x >= 0, the probability of more than x standard deviations: e**(-x**2 / 2) P(t) /
+// (x + K) with P a polynomial in t = (x - K) / (x + K), which is smooth up to infinity (Shepherd and
+// Laframboise, Mathematics of Computation 36, 1981). Small results keep their relative accuracy.
+// usual: x is at most 12.
+template <bool usual = false> inline float normal_tail(float x) {
+  if constexpr (!usual) x = x > 14.5f ? 14.5f : x;  // underflows to zero
+  float u = 1.0f / (x + 3.5f), t = fma(-7.0f, u, 1.0f);
+  float p = 1.1068882e-4f;  // on [0, 14.5]
+  p = fma(p, t, 4.218964e-4f);
+  p = fma(p, t, -4.949441e-4f);
+  p = fma(p, t, -3.1753096e-3f);
+  p = fma(p, t, 6.4931163e-3f);
+  p = fma(p, t, 1.7406378e-2f);
+  p = fma(p, t, -1.1605304e-1f);
+  p = fma(p, t, 3.1542504e-1f);
+  p = fma(p, t, -5.655618e-1f);
+  p = fma(p, t, 7.4441606e-1f);
+  // The exponential multiplies the error of its argument, so the square is taken in two parts, the first
+  // exact.
+  float high = bit_cast<float>(bit_cast<int32_t>(x) & ~0xfff);
+  float square = -0.5f * high * high, less = 0.5f * (x - high) * (x + high);
+  return (usual ? normal_exp(square, less) : exp(square, less)) * (p * u);
 }
 
 // ---- double ---------------------------------------------------------------------------------------
@@ -188,11 +179,17 @@ inline double small_expm1(double r) {
   return fma(p * r, r, r);
 }
 
-inline double exp(double x) {
+inline double normal_exp(double x, double less = 0.0) {
+  double shifted = fma(x, 0x1.71547652b82fep0, kShift), n = shifted - kShift;
+  double r = fma(n, -kLn2Low, fma(n, -kLn2High, x)) - less;
+  return (1.0 + small_expm1(r)) * power_of_two(shifted);
+}
+
+inline double exp(double x, double less = 0.0) {
   x = x > 710.0 ? 710.0 : x;
   x = x < -746.0 ? -746.0 : x;
   double n = fma(x, 0x1.71547652b82fep0, kShift) - kShift;
-  double r = fma(n, -kLn2Low, fma(n, -kLn2High, x));
+  double r = fma(n, -kLn2Low, fma(n, -kLn2High, x)) - less;
   double some = fma(n, 0.5, kShift), rest = n - (some - kShift) + kShift;
   return (1.0 + small_expm1(r)) * power_of_two(some) * power_of_two(rest);
 }
@@ -208,13 +205,11 @@ inline double expm1(double x) {
 
 // With s = f / (2 + f), ln(1 + f) = 2 atanh(s) = f - s (f - 2 s**2 (1/3 + s**2/5 + ...)), where the rounding
 // of s hardly counts.
-inline double log(double x) {
-  bool subnormal = x < 0x1p-1022;
-  uint64_t bits = bit_cast<uint64_t>(subnormal ? x * 0x1p54 : x);
+inline double normal_log(double x, double less = 0.0) {
+  uint64_t bits = bit_cast<uint64_t>(x);
   uint64_t raised = (bits - 0x3fe6a09e667f3bcd + (uint64_t(1023) << 52)) >> 52;  // the exponent plus 1023
-  double e = bit_cast<double>(raised | bit_cast<uint64_t>(0x1p52)) - (0x1p52 + 1023.0);
+  double e = bit_cast<double>(raised | bit_cast<uint64_t>(0x1p52)) - (0x1p52 + 1023.0) - less;
   double f = bit_cast<double>(bits - (raised << 52) + (uint64_t(1023) << 52)) - 1.0;
-  e -= subnormal ? 54.0 : 0.0;
   double s = f / (2.0 + f), z = s * s;
   double p = 0x1.0f6a90076820cp-4;  // (atanh(s) / s - 1) / z on [0, 0.0295]
   p = fma(p, z, 0x1.0f5bf7373423ap-4);
@@ -225,7 +220,12 @@ inline double log(double x) {
   p = fma(p, z, 0x1.9999999999e06p-3);
   p = fma(p, z, 0x1.5555555555555p-2);
   double small = fma(e, kLn2Low, -s * (f - 2.0 * z * p));
-  double result = fma(e, kLn2High, f + small);
+  return fma(e, kLn2High, f + small);
+}
+
+inline double log(double x) {
+  bool subnormal = x < 0x1p-1022;
+  double result = normal_log(subnormal ? x * 0x1p54 : x, subnormal ? 54.0 : 0.0);
   result = x == HUGE_VAL ? HUGE_VAL : result;
   result = x == 0.0 ? -HUGE_VAL : result;
   return x >= 0.0 ? result : __builtin_nan("");
@@ -236,6 +236,26 @@ inline double log1p(double x) {
   return log(y) + (y > 0.0 && y < HUGE_VAL ? lost / y : 0.0);
 }
 
+// In two chains, since one leaves units idle. usual: x is at most 37.
+template <bool usual = false> inline double normal_tail(double x) {
+  if constexpr (!usual) x = x > 39.0 ? 39.0 : x;
+  double u = 1.0 / (x + 5.5), t = fma(-11.0, u, 1.0), z = t * t;
+  double even = -0x1.8475d61d4cf36p-28, odd = -0x1.6297dc97c819bp-29;  // on [0, 39]
+  even = fma(even, z, 0x1.afa780a2b50b9p-25), odd = fma(odd, z, 0x1.8a1a30ac56824p-26);
+  even = fma(even, z, -0x1.1f8592a0801fp-22), odd = fma(odd, z, -0x1.7d621168950a5p-23);
+  even = fma(even, z, 0x1.df447c27614c1p-22), odd = fma(odd, z, 0x1.8e5277cd0514bp-20);
+  even = fma(even, z, 0x1.11cdc7306ed51p-16), odd = fma(odd, z, -0x1.96a48d82e66bdp-17);
+  even = fma(even, z, -0x1.544962c14f06p-12), odd = fma(odd, z, 0x1.2b891cc5e4159p-14);
+  even = fma(even, z, 0x1.4034e561d06bdp-9), odd = fma(odd, z, 0x1.1ab345ddba6f7p-12);
+  even = fma(even, z, 0x1.71707b5751f3dp-5), odd = fma(odd, z, -0x1.c83edf4336a17p-7);
+  even = fma(even, z, 0x1.be33e6ee995f0p-3), odd = fma(odd, z, -0x1.c15806fa49132p-4);
+  even = fma(even, z, 0x1.1239b3f8c06dap-1), odd = fma(odd, z, -0x1.77dbb5cdda96cp-2);
+  even = fma(even, z, 0x1.8c2b8893b5c8dp-1), odd = fma(odd, z, -0x1.5ed05c7e41a2ep-1);
+  double high = bit_cast<double>(bit_cast<uint64_t>(x) & ~uint64_t(0x7ffffff));
+  double square = -0.5 * high * high, less = 0.5 * (x - high) * (x + high);
+  return (usual ? normal_exp(square, less) : exp(square, less)) * (fma(odd, t, even) * u);
+}
+
 // (e**2a - 1) / (e**2a + 1), of a float or a double: one way for every argument, so that a vector goes no
 // other.
 template <class C> inline C tanh(C x) {
@@ -244,12 +264,6 @@ template <class C> inline C tanh(C x) {
   return std::copysign(t / (t + C(2)), x);
 }
 
-inline double erf(double x) {
-  return std::erf(x);
-}
-inline double erfc(double x) {
-  return std::erfc(x);
-}
 inline double sigmoid(double x) {
   return 1.0 / (1.0 + exp(-x));
 }

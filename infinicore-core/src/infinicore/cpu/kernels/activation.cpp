@@ -92,11 +92,18 @@ struct Tanh {
   }
 };
 
+// x times the probability of less than x standard deviations.
 struct Gelu {
   static constexpr const char *name = "gelu";
   static constexpr int64_t grain = kExpensive;
-  template <class C> C operator()(C x) const {
-    return x * (C(0.5) * vmath::erfc(x * C(-0.70710678118654752440)));
+  template <class C> C operator()(C x) const { return of<false>(x); }
+  template <class C> bool usual(C x) const { return std::fabs(x) <= (sizeof(C) == 8 ? C(37) : C(12)); }
+  template <class C> C shortly(C x) const { return of<true>(x); }
+
+ private:
+  template <bool usual, class C> static C of(C x) {
+    const C tail = vmath::normal_tail<usual>(std::fabs(x));
+    return x * (x < C(0) ? tail : C(1) - tail);
   }
 };
 
@@ -145,7 +152,7 @@ template <class Args, class F> class Activation {
 
  private:
   template <class T> static Apply loop() {
-    if constexpr (std::is_same_v<F, Tanh> && std::is_same_v<compute_t<T>, float>)
+    if constexpr (std::is_same_v<F, Gelu> || (std::is_same_v<F, Tanh> && std::is_same_v<compute_t<T>, float>))
       return unary_usually<T, F>;
     else
       return unary<T, F>;

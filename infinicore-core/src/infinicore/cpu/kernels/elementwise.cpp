@@ -13,6 +13,10 @@ namespace {
 constexpr int64_t kBlock = 1024;   // elements in a buffer: four buffers of f32 stay in the first-level cache
 constexpr int64_t kLongRow = 128;  // elements from which a row is worth a call of its own
 constexpr int64_t kMaxSize = 16;   // bytes
+// Results of so many bytes are not in a core's own cache, and a cheap loop would wait for every line that it
+// stores to: the lines of the next piece are fetched meanwhile.
+constexpr int64_t kFarBytes = int64_t(1) << 20;
+constexpr int64_t kPiece = 512;  // bytes
 
 template <class T> void gather(char *to, const char *from, int64_t stride, int64_t n) {
   auto target = reinterpret_cast<T *>(to);
@@ -129,6 +133,8 @@ void Elementwise::rows(const void *context, char *const (&data)[kOperands], int6
     direct[i] = row_.strides[i] == 1 && !(i == 0 && stream);
     all = all && direct[i];
   }
+  const bool far = all && grain_ >= kCheap && (end - begin) * size_[0] >= kFarBytes;
+  const int64_t piece = far ? kPiece / size_[0] : all ? end - begin : kBlock;
   const int64_t first_row = begin / row_.extent, last_row = (end - 1) / row_.extent;
   int64_t row = first_row;
   const void *splat[kOperands] = {};  // the element that fills buffer i
@@ -137,7 +143,7 @@ void Elementwise::rows(const void *context, char *const (&data)[kOperands], int6
     int64_t to = row == last_row ? end - row * row_.extent : row_.extent;
     ++row;
     for (int64_t n; from < to; from += n) {
-      n = all ? to - from : std::min(kBlock, to - from);
+      n = std::min(piece, to - from);
       const void *in[kInputs];
       for (int i = 1; i <= inputs_; ++i) {
         char *source = data[i] + (at[i] + from * row_.strides[i]) * size_[i];
@@ -152,6 +158,8 @@ void Elementwise::rows(const void *context, char *const (&data)[kOperands], int6
         in[i - 1] = buffers[i];
       }
       char *target = data[0] + (at[0] + from * row_.strides[0]) * size_[0];
+      if (far)
+        for (int64_t ahead = kPiece; ahead < 2 * kPiece; ahead += 64) __builtin_prefetch(target + ahead, 1);
       apply_(context, direct[0] ? target : buffers[0], in, n);
       if (stream)
         stream_copy(target, buffers[0], n * size_[0]);

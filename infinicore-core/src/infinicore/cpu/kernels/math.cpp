@@ -11,21 +11,22 @@
 
 #include "../usual.hpp"
 
+#include <limits>
+
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
 struct ExpOf {
   template <class C> C operator()(C x) const { return vmath::exp(x); }
-  // Of a double: neither the bounds of x nor two steps to 2**n.
-  bool usual(double x) const { return std::fabs(x) <= 700.0; }
-  double shortly(double x) const {
-    const double shifted = vmath::fma(x, 0x1.71547652b82fep0, vmath::kShift), n = shifted - vmath::kShift;
-    const double r = vmath::fma(n, -vmath::kLn2Low, vmath::fma(n, -vmath::kLn2High, x));
-    return (1.0 + vmath::small_expm1(r)) * vmath::power_of_two(shifted);
-  }
+  template <class C> bool usual(C x) const { return std::fabs(x) <= (sizeof(C) == 8 ? C(700) : C(87)); }
+  template <class C> C shortly(C x) const { return vmath::normal_exp(x); }
 };
 struct LogOf {
   template <class C> C operator()(C x) const { return vmath::log(x); }
+  template <class C> bool usual(C x) const {
+    return (x >= std::numeric_limits<C>::min()) & (x < C(HUGE_VAL));
+  }
+  template <class C> C shortly(C x) const { return vmath::normal_log(x); }
 };
 struct SqrtOf {
   template <class C> C operator()(C x) const { return std::sqrt(x); }
@@ -51,7 +52,7 @@ Elementwise floating(const char *op, int64_t grain, const infini_tensor *out, co
   int64_t size = dtype_size(out->dtype);
   Apply apply = dispatch_floats(op, out->dtype, [](auto t) -> Apply {
     using T = typename decltype(t)::type;
-    if constexpr (std::is_same_v<F, ExpOf> && std::is_same_v<T, double>)
+    if constexpr (std::is_same_v<F, LogOf> || std::is_same_v<F, ExpOf>)
       return unary_usually<T, F>;
     else
       return unary<T, F>;

@@ -144,13 +144,12 @@ template <class T> void keep_between(const void *context, void *out, const void 
   auto target = static_cast<T *>(out);
   auto a = static_cast<const T *>(in[0]);
   if constexpr (kConvertsInBlocks<T>) {
-    alignas(64) float x[kConvertBlock];
-    for (int64_t at = 0; at < n; at += kConvertBlock) {
-      int64_t count = n - at < kConvertBlock ? n - at : kConvertBlock;
+    in_blocks(n, [&](int64_t at, auto count) {
+      alignas(64) float x[kConvertBlock];
       to_float(a + at, x, count);
       for (int64_t i = 0; i < count; ++i) x[i] = f(x[i], low, high);
       from_float(x, target + at, count);
-    }
+    });
   } else {
     INFINI_INDEPENDENT
     for (int64_t i = 0; i < n; ++i) narrow(f(load(a[i]), low, high), target[i]);
