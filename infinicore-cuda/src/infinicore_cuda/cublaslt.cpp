@@ -68,7 +68,7 @@ Heuristic choose(Handle handle, Description description, Layout a, Layout b, Lay
     status = f.MatmulAlgoGetHeuristic(handle, description, a, b, c, c, preference, 1, &best, &found);
   f.MatmulPreferenceDestroy(preference);
   check(status, "MatmulAlgoGetHeuristic");
-  if (found == 0)
+  if (found == 0 || best.state != 0)
     throw Error(INFINI_STATUS_NOT_IMPLEMENTED,
                 "cublasLtMatmulAlgoGetHeuristic: no algorithm for this product");
   return best;

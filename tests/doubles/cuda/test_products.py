@@ -306,6 +306,20 @@ def test_tf32_is_a_choice(python: Any, chosen: str, kept: float) -> None:
     assert said == 2 * f"{[2.0**-10, kept] * 10}\n"
 
 
+def test_an_algorithm_that_is_none(python: Any) -> None:
+    """Each result of the heuristic has a status of its own."""
+    said = python(
+        """
+        a = on(np.ones((20, 20), np.float32))
+        configure("fail=heuristic_state:1:15")
+        error_of(ic.matmul, a, a)
+        print(ic.matmul(a, a).tolist()[0][0])
+        """
+    )
+    assert "cublasLtMatmulAlgoGetHeuristic: no algorithm for this product" in said
+    assert said.endswith("\n20.0\n")
+
+
 def test_int8_products_without_cublaslt(python: Any, folder: Path, tmp_path: Path) -> None:
     for name in ("libcudart.so.13", "libcuda.so.1"):
         (tmp_path / name).symlink_to(folder / name)
