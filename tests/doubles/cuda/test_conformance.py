@@ -2,7 +2,6 @@
 # A result of the double is about the text of kernels and calls; it says nothing about silicon.
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,30 +10,20 @@ from hypothesis import strategies as st
 
 import infinicore as ic
 from infinicore.schema import OPERATORS
+from infinicore.testing import known_failures
 from infinicore.testing.conformance import check
 from infinicore.testing.strategies import DrawnTensor, calls
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # pytest brings it
-
 # Element types that arithmetic may lack on a device. What only moves data has no such excuse.
 EXOTIC = {"byte", "bool", "f8", "c16", "c32", "c64", "c128"}
-KNOWN = Path(__file__).parents[3] / "infinicore-cuda" / "known_failures.toml"
-
-
-def known_failures() -> dict[str, str]:
-    """Operator to reason, of the cases that concern a double."""
-    cases = tomllib.loads(KNOWN.read_text()).get("case", [])
-    return {case["operator"]: case["reason"] for case in cases if case["tier"] == "double"}
+PACKAGE = Path(__file__).parents[3] / "infinicore-cuda" / "src" / "infinicore_cuda"
+KNOWN = known_failures.load(PACKAGE / known_failures.FILE)
 
 
 def parameters() -> list[object]:
-    known = known_failures()
-    assert set(known) <= set(OPERATORS), f"{KNOWN} names what is no operator"
-    mark = lambda name: [pytest.mark.xfail(reason=known[name], strict=True)] if name in known else []
-    return [pytest.param(name, marks=mark(name)) for name in sorted(OPERATORS)]
+    reasons = {name: KNOWN.reason(f"operators.{name}") for name in sorted(OPERATORS)}
+    mark = lambda reason: [pytest.mark.xfail(reason=reason, strict=True)] if reason else []
+    return [pytest.param(name, marks=mark(reason)) for name, reason in reasons.items()]
 
 
 def test_the_double_is_what_is_tested() -> None:
