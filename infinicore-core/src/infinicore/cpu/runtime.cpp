@@ -26,6 +26,7 @@ namespace {
 
 constexpr uint64_t kHugePage = uint64_t(2) << 20;
 constexpr int64_t kCopyGrain = int64_t(256) << 10;  // bytes per thread: some ten microseconds
+constexpr uint64_t kNearBytes = uint64_t(1) << 20;  // what a core's own cache may hold
 constexpr int kMaxDevices = 64;
 
 thread_local int32_t current_device = 0;
@@ -246,10 +247,14 @@ infiniStatus_t set(void *target, int32_t value, uint64_t bytes, infinirtStream_t
     require(target, "memset", "target");
     auto to = static_cast<char *>(target);
     bool stream = int64_t(bytes) >= INFINI_ISA::kStreamBytes;
+    alignas(64) char line[64];
+    std::memset(line, value, sizeof(line));
     parallel_for(0, int64_t(bytes), kCopyGrain, [&](int64_t begin, int64_t end) {
       if (stream) {
         INFINI_ISA::stream_fill(to + begin, uint8_t(value), end - begin);
         INFINI_ISA::stream_fence();
+      } else if (bytes > kNearBytes) {
+        INFINI_ISA::repeat(to + begin, line, end - begin);
       } else {
         std::memset(to + begin, value, size_t(end - begin));
       }

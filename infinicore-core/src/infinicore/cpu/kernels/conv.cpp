@@ -28,6 +28,7 @@ class Conv {
         throw Error(INFINI_STATUS_BAD_PARAM, std::string("conv: ") + name + " has " +
                                                  std::to_string(list->count) + " entries for " +
                                                  std::to_string(dims_) + " spatial dimensions");
+    pointwise_ = flat(*call.x, 2, &x_step_);
     groups_ = group_inputs_ == 0 ? 1 : std::max<int64_t>(1, call.x->shape[1] / group_inputs_);
     for (int d = 0; d < dims_; ++d) {
       size_[d] = call.x->shape[2 + d];
@@ -38,6 +39,7 @@ class Conv {
       dilation_[d] = call.dilations->items[d];
       pixels_ *= out_size_[d];
       taps_ *= kernel_[d];
+      pointwise_ = pointwise_ && kernel_[d] == 1 && stride_[d] == 1 && pad_[d] == 0;
     }
     // The product wants a row of weights and a row of outputs to have one stride each.
     copy_weights_ = !flat(*call.w, 1, &weight_step_);
@@ -115,6 +117,8 @@ class Conv {
           direct_rows(one, x, input);
         else if (members < 4)
           direct(one, x, input);
+        else if (pointwise_)
+          one.b = input, one.b_row = x.strides[1], one.b_col = x_step_, multiply_packed(one);
         else
           multiply_packed(one, [&](int64_t q, int64_t count, int64_t j, int64_t columns, compute_t<T> *out) {
             pack_patches(x, input, q, count, j, columns, out);
@@ -319,9 +323,11 @@ class Conv {
   int32_t dtype_;
   int dims_;
   int64_t batch_, out_channels_, group_inputs_, groups_, pixels_ = 1, taps_ = 1, weight_step_, out_step_;
+  int64_t x_step_;  // from one pixel of x to the next, if pointwise_
   int64_t size_[most_dims], out_size_[most_dims], kernel_[most_dims];
   int64_t pad_[most_dims], stride_[most_dims], dilation_[most_dims];
   bool copy_weights_, copy_output_, direct_rows_;
+  bool pointwise_;  // one tap, at the output's own place: x is the right operand of the product as it is
   std::unique_ptr<const LibraryConv> library_;
 };
 

@@ -133,7 +133,8 @@ void Elementwise::rows(const void *context, char *const (&data)[kOperands], int6
     direct[i] = row_.strides[i] == 1 && !(i == 0 && stream);
     all = all && direct[i];
   }
-  const bool far = all && grain_ >= kCheap && (end - begin) * size_[0] >= kFarBytes;
+  bool far = direct[0] && grain_ >= kCheap && (end - begin) * size_[0] >= kFarBytes;
+  for (int i = 1; i <= inputs_; ++i) far = far && (direct[i] || row_.strides[i] == 0);
   const int64_t piece = far ? kPiece / size_[0] : all ? end - begin : kBlock;
   const int64_t first_row = begin / row_.extent, last_row = (end - 1) / row_.extent;
   int64_t row = first_row;

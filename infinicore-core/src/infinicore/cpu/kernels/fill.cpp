@@ -12,8 +12,7 @@ namespace infini::cpu::INFINI_ISA {
 namespace {
 
 constexpr int64_t kBlockBytes = 4096;  // copied out at a time by stores that bypass the caches
-constexpr int64_t kLineBytes = 64;     // repeated by plain stores
-constexpr int64_t kAhead = 2048;       // how far ahead of them lines are fetched: a store waits for its own
+constexpr int64_t kLineBytes = 64;     // repeated by plain ones
 
 // Elements of 1, 2, 4, 8 or 16 bytes, set to a value.
 class Fill {
@@ -27,20 +26,6 @@ class Fill {
     std::memcpy(&x, value, sizeof(T));
     auto target = reinterpret_cast<T *>(at);
     for (int64_t i = 0; i < n; ++i) target[i * stride] = x;
-  }
-
-  // The first of these bytes over and over, in stores as wide as a line: many copies of a block would read it
-  // as often.
-  static void repeat(char *to, const char *block, int64_t bytes) {
-    typedef uint64_t Line __attribute__((vector_size(kLineBytes)));
-    Line line;
-    std::memcpy(&line, block, sizeof(line));
-    int64_t at = 0;
-    for (; at + kLineBytes <= bytes; at += kLineBytes) {
-      __builtin_prefetch(to + at + kAhead, 1);
-      std::memcpy(to + at, &line, sizeof(line));
-    }
-    std::memcpy(to + at, block, size_t(bytes - at));
   }
 
   // n elements from `at`; block holds some of them, kBlockBytes to stream, else kLineBytes.

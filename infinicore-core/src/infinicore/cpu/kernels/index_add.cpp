@@ -10,6 +10,8 @@
 namespace infini::cpu::INFINI_ISA {
 namespace {
 
+constexpr int64_t kShort = 16;  // elements of a slice so short that a call for each takes longer than it
+
 template <class T> struct AddScaled {
   arithmetic_t<T> alpha;
   void operator()(T &target, T update) const {
@@ -32,11 +34,42 @@ struct Grouped {
   }
 };
 
+// Short slices, most of them updated: a thread widens a range of them, adds the updates that go there, and
+// rounds.
+template <class T> void add_to_short(const Updates &plan, void *out_data, const void *index,
+                                     const void *source_data, float alpha) {
+  const int64_t width = plan.row.extent;
+  const int64_t share = (plan.extent + num_threads() - 1) / num_threads();  // each looks at all updates
+  parallel_for(0, plan.extent, std::max(share, kCheap / width), [&](int64_t begin, int64_t end) {
+    const bool together = plan.row.strides[0] == 1 && plan.step[0] == width;
+    const int64_t pieces = together ? 1 : end - begin, size = (end - begin) * width / pieces;
+    T *out = static_cast<T *>(out_data) + begin * plan.step[0];
+    std::vector<float> sums(static_cast<size_t>(pieces * size));
+    for (int64_t i = 0; i < pieces; ++i)
+      to_float(out + i * plan.step[0], plan.row.strides[0], sums.data() + i * size, size);
+    int64_t buffer[kIndexBlock];
+    for (int64_t done = 0, some; done < plan.count; done += some) {
+      some = std::min(kIndexBlock, plan.count - done);
+      const int64_t *where = plan.indices.read(index, done * plan.step[1], plan.step[1], some, buffer);
+      for (int64_t k = 0; k < some; ++k) {
+        if (where[k] < begin || where[k] >= end) continue;
+        const T *source = static_cast<const T *>(source_data) + (done + k) * plan.step[2];
+        float *sum = sums.data() + (where[k] - begin) * width;
+        for (int64_t i = 0; i < width; ++i) sum[i] += alpha * to_float(source[i * plan.row.strides[2]]);
+      }
+    }
+    for (int64_t i = 0; i < pieces; ++i)
+      from_float(sums.data() + i * size, out + i * plan.step[0], plan.row.strides[0], size);
+  });
+}
+
 // Of neighbouring lines, slice by slice: the sum of each element is complete before it is rounded.
 template <class T>
 void add_wide(const Updates &plan, void *out_data, const void *index, const void *source_data, double scale) {
   const float alpha = float(scale);
   if (plan.along) return plan.run_wide<T>(out_data, index, source_data, AddScaled<float>{alpha});
+  if (plan.groups == 1 && plan.row.extent <= kShort && plan.count >= plan.extent / 4)
+    return add_to_short<T>(plan, out_data, index, source_data, alpha);
   const Grouped grouped(plan, index);
   auto add = [&](const int64_t(&at)[3], int64_t lines, int64_t begin, int64_t end) {
     alignas(64) float sum[Updates::kPanel], term[Updates::kPanel];
