@@ -114,7 +114,9 @@ def test_within_a_few_units_everywhere(
         got = getattr(ic, name)(ic.from_numpy(values)).numpy()
         with np.errstate(over="ignore"):
             wanted = np.array([function(x) for x in values.tolist()]).astype(dtype)
-        np.testing.assert_allclose(got, wanted, rtol=8 * limits.eps, atol=4 * limits.smallest_subnormal)
+        np.testing.assert_allclose(
+            got, wanted, rtol=8 * float(limits.eps), atol=4 * float(limits.smallest_subnormal)
+        )
 
 
 def test_results_larger_than_a_cache() -> None:
