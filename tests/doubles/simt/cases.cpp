@@ -211,6 +211,15 @@ __global__ void beyond_dynamic(int *out) {
   out[threadIdx.x] = dynamic_shared<int>()[16];  // after the last
 }
 
+__global__ void before_dynamic(int *out) {
+  out[threadIdx.x] = dynamic_shared<int>()[-1];  // before the first
+}
+
+int of_the_library;
+__global__ void constant_memory(int *) {
+  of_the_library = 1;  // of the program
+}
+
 __global__ void beyond_allocation(int *out) {
   out[gridDim.x * blockDim.x + 8] = 1;  // after the allocation
 }
@@ -276,6 +285,8 @@ const std::map<std::string, void (*)(int *)> kernels = {
     {"reduced_twice", reduced_twice},
     {"beyond_array", beyond_array},
     {"beyond_dynamic", beyond_dynamic},
+    {"before_dynamic", before_dynamic},
+    {"constant_memory", constant_memory},
     {"beyond_allocation", beyond_allocation},
     {"host_memory", host_memory},
     {"local_memory", local_memory},

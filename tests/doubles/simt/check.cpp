@@ -178,9 +178,10 @@ void access(const void *memory, size_t bytes, size_t alignment, Kind kind, const
     if (array == nullptr || offset + bytes > array->begin + array->bytes)
       return stop_with(Fault::out_of_bounds, mine, {}, address, bytes, {0, 0, Owner::nobody});
     first = now.block;
-  } else if (within(address, number(&__ehdr_start), number(&_end) - number(&__ehdr_start)) ||
-             now.kernel->holds(address)) {
-    return;
+  } else if (kind == Kind::read &&
+             (within(address, number(&__ehdr_start), number(&_end) - number(&__ehdr_start)) ||
+              now.kernel->holds(address))) {
+    return;  // constants
   } else {
     const Range range = range_of(address);
     if (range.owner != Owner::device || address + bytes > range.end)

@@ -199,7 +199,7 @@ std::string failure;
 uint32_t intervals;  // that have begun, of all launches
 
 // The memory of the running block.
-constexpr size_t between_arrays = 64;
+constexpr size_t between_arrays = 64, before_arrays = 256;
 std::vector<Placed> arrays;
 std::mutex asked_for;
 std::map<const void *, size_t> shared_bytes_of;  // kernels that asked for more than any has
@@ -379,7 +379,8 @@ char *place_array(const char *name, size_t bytes) {
 void begin_memory(size_t dynamic_bytes) {
   std::memset(array_of, 0, shared_end / 4);
   arrays.clear();
-  shared_bytes = shared_end = 0;
+  shared_bytes = 0;
+  shared_end = before_arrays;
   place_array("dynamic shared memory", dynamic_bytes);
 }
 
@@ -501,7 +502,7 @@ unsigned linear_thread() {
 }
 
 void *dynamic_shared() {
-  return shared_area;
+  return shared_area + before_arrays;
 }
 
 void block_barrier(const char *file, int line) {

@@ -152,6 +152,8 @@ def test_blocks_and_reductions_one_after_the_other_do_not_race(executor: Executo
             "beyond_dynamic",
             "reads 4 bytes of shared memory, at byte 64 of dynamic shared memory, which has 64",
         ),
+        ("before_dynamic", "reads 4 bytes of shared memory"),
+        ("constant_memory", "writes 4 bytes of memory of the host"),
         ("beyond_allocation", "writes 4 bytes of memory that is in no allocation"),
         ("host_memory", "writes 4 bytes of memory of the host"),
         ("local_memory", "reads 4 bytes of another thread's local memory"),
@@ -164,6 +166,8 @@ def test_what_is_out_of_bounds_is_found(executor: Executor, case: str, words: st
     line = {
         "beyond_array": "one too many",
         "beyond_dynamic": "after the last",
+        "before_dynamic": "before the first",
+        "constant_memory": "of the program",
         "beyond_allocation": "after the allocation",
         "host_memory": "of the host",
         "local_memory": "of another thread",
