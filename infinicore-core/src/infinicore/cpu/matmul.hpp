@@ -176,8 +176,8 @@ inline void row_tile(int64_t k, const compute_t<T> *a, int64_t a_row, int64_t a_
 #pragma GCC unroll 16
       for (int v = 0; v < V; ++v) {
         x[v] = load(b + p * ldb + v * L);
-        // The hardware stops at a page. It matters where b is read once; eight rows may fill the first cache.
-        if (M <= 4 && v * L * sizeof(T) % 64 == 0) __builtin_prefetch(b + (p + 8) * ldb + v * L, 0, 2);
+        // The hardware does not follow strides beyond a page. Only where b is read once does it matter.
+        if (M <= 4 && v * L * sizeof(T) % 64 == 0) prefetch(b + (p + 8) * ldb + v * L);
       }
       step(p, x);
     }
