@@ -131,3 +131,8 @@ def test_results_larger_than_a_cache() -> None:
         fill(out[1:-1], out=out[1:-1])
         got = out.numpy()
         assert (got[1:-1] == value).all() and got[0] == got[-1] == 2.0
+    assert (ic.full((rows, columns), 1.5, dtype=ic.float64, device="cpu").numpy() == 1.5).all()
+    some = ic.from_numpy(np.full((3 << 20) + 9, 7, np.uint8))
+    some[1:-1].fill_(5)
+    got = some.numpy()
+    assert (got[1:-1] == 5).all() and got[0] == got[-1] == 7
