@@ -18,7 +18,8 @@ from infinicore.capi.checks import STATUS, Compiler
 from infinicore.schema import OPERATORS, Spec
 from infinicore.testing import sim
 from infinicore.testing.conformance import PlacedTensor, judge, place
-from infinicore.testing.strategies import NUMPY, calls, spec
+from infinicore.testing.elements import decode, itemsize
+from infinicore.testing.strategies import calls, spec
 
 from .clibrary import (
     CError,
@@ -62,13 +63,13 @@ def run(call: Any, handle: Handle, device: ic.device) -> None:
         (p,) = schema.outputs
         memory, count = back
         dtype = call.slots[p.index].dtype
-        host = np.empty(count.value, NUMPY[dtype])
+        host = np.empty(count.value, f"V{itemsize(dtype)}")
         copied = runtime.infinirtMemcpy(
             ctypes.c_void_p(host.ctypes.data), memory, ctypes.c_size_t(host.nbytes), ctypes.c_int(2)
         )
         check(copied)
         check(runtime.infinirtFree(memory))
-        got[p.index] = host
+        got[p.index] = decode(host, dtype)
     problems = judge(call, placed, got)
     assert not problems, f"{call} on {device}:\n  " + "\n  ".join(problems)
 

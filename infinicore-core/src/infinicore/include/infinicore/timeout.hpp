@@ -11,16 +11,15 @@ namespace infini {
 
 // INFINICORE_CCL_TIMEOUT in seconds, 600 by default; throws Error where it is no positive number.
 inline std::chrono::steady_clock::duration ccl_timeout() {
-  static const double seconds = [] {
-    const char *text = std::getenv("INFINICORE_CCL_TIMEOUT");
-    if (text == nullptr || *text == '\0') return 600.0;
+  const char *text = std::getenv("INFINICORE_CCL_TIMEOUT");
+  double seconds = 600;
+  if (text != nullptr && *text != '\0') {
     char *end = nullptr;
-    const double value = std::strtod(text, &end);
-    if (*end != '\0' || !(value > 0) || value > 1e8)
+    seconds = std::strtod(text, &end);
+    if (*end != '\0' || !(seconds > 0) || seconds > 1e8)
       throw Error(INFINI_STATUS_BAD_PARAM, "INFINICORE_CCL_TIMEOUT is '" + std::string(text) +
                                                "': expected a positive number of seconds");
-    return value;
-  }();
+  }
   return std::chrono::duration_cast<std::chrono::steady_clock::duration>(
       std::chrono::duration<double>(seconds));
 }
