@@ -106,12 +106,14 @@ template <class Fn> Convert with_type(int64_t dtype, Fn &&fn) {
   return dispatch_reals("cast", dtype, fn);
 }
 
-Convert reader(int64_t dtype) {
-  return with_type(dtype, [](auto t) -> Convert {
+Convert reader(int64_t dtype, Middle middle) {
+  return with_type(dtype, [&](auto t) -> Convert {
     using T = typename decltype(t)::type;
     if constexpr (std::is_same_v<T, uint64_t>)
       return read<T, uint64_t>;
-    else if constexpr (std::is_same_v<T, boolean> || std::is_integral_v<T>)
+    else if constexpr (std::is_same_v<T, boolean> || (std::is_integral_v<T> && sizeof(T) <= 2))
+      return middle == F32 ? read<T, float> : read<T, int64_t>;
+    else if constexpr (std::is_integral_v<T>)
       return read<T, int64_t>;
     else
       return read<T, compute_t<T>>;
@@ -194,9 +196,11 @@ struct Steps {
     int64_t source = from_part ? from_part : from, target = pairs ? to_part : to;
     in_size = dtype_size(source);
     out_size = dtype_size(target);
+    const Middle wanted = middle_of(to_part ? to_part : to);
+    if (middle == I64 && in_size <= 2 && (wanted == F32 || wanted == F64)) middle = F32;  // holds them all
     bool reads_itself = source == INFINI_DTYPE_I64 || source == INFINI_DTYPE_U64 ||
                         source == INFINI_DTYPE_F32 || source == INFINI_DTYPE_F64;
-    read = reads_itself ? nullptr : reader(source);
+    read = reads_itself ? nullptr : reader(source, middle);
     bool writes_itself =
         (target == INFINI_DTYPE_I64 && middle == I64) || (target == INFINI_DTYPE_U64 && middle == U64) ||
         (target == INFINI_DTYPE_F32 && middle == F32) || (target == INFINI_DTYPE_F64 && middle == F64);
