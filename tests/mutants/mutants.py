@@ -118,7 +118,7 @@ MUTANTS = (
         "argmax",
         "return value != value ? std::numeric_limits<Key>::max()",
         "return value != value ? std::numeric_limits<Key>::min()",
-        f"{PROPERTIES}::test_nan_and_infinity[cpu-argmax-f32]",
+        f"{PROPERTIES}::test_the_first_nan_is_the_extremum",
     ),
     kernel(
         "wrong rounding: cast to integers goes to the nearest",

@@ -167,7 +167,7 @@ def test_every_kind_of_call_is_drawn() -> None:
     """Layouts, ranks, sizes, aliasing, one tensor for two inputs: all of them come, and not seldom."""
     seen: dict[str, int] = {}
 
-    @settings(max_examples=300, derandomize=True, database=None)
+    @settings(max_examples=1000, derandomize=True, database=None)
     @given(call=calls(OPERATORS["add"]))
     def draw(call: DrawnCall) -> None:
         _, input, other = call.slots

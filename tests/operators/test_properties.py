@@ -212,6 +212,22 @@ def test_nan_and_infinity(name: str, dtype: str, device: ic.device, data: st.Dat
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+@pytest.mark.parametrize("shape", [(40,), (7, 40), (40, 3), (5, 9, 17), (300, 40)])
+def test_the_first_nan_is_the_extremum(shape: tuple[int, ...], dtype: str, device: ic.device) -> None:
+    values = np.sin(np.arange(math.prod(shape), dtype=np.float64)).reshape(shape)
+    values.reshape(-1)[2::11] = np.nan  # some columns have several, some none
+    x = ic.from_numpy(values).to(getattr(ic, dtype)).to(device)
+    rounded = x.to("cpu").to(ic.float64).numpy()
+    for tensor, array in ((x, rounded), (x.T, rounded.T)) if len(shape) == 2 else ((x, rounded),):
+        for dim in range(len(shape)):
+            np.testing.assert_array_equal(ic.argmax(tensor, dim).to("cpu").numpy(), array.argmax(dim))
+            np.testing.assert_array_equal(ic.argmin(tensor, dim).to("cpu").numpy(), array.argmin(dim))
+            largest, where = ic.ops.max(tensor, dim)
+            np.testing.assert_array_equal(largest.to("cpu").to(ic.float64).numpy(), array.max(dim))
+            np.testing.assert_array_equal(where.to("cpu").numpy(), array.argmax(dim))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 @pytest.mark.parametrize(
     "name",
     [
