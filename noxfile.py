@@ -54,7 +54,7 @@ def fingerprint(distribution: str) -> str | None:
     )  # fmt: skip
     if listing.returncode:
         return None
-    chosen = os.environ.get("INFINICORE_CUDA_ARCHS", "")
+    chosen = os.environ.get("INFINICORE_CUDA_ARCHS", "") if distribution == "infinicore-cuda" else ""
     digest = hashlib.sha256(f"{sys.version} {os.uname().machine} {chosen}".encode())
     for name in sorted(filter(None, listing.stdout.split(b"\0"))):
         path = ROOT / os.fsdecode(name)
